@@ -1,0 +1,1 @@
+"""Pluggable Transport IPC, both sides, every edition of the specification."""
