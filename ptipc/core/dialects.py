@@ -88,6 +88,9 @@ class Dialect:
     bind_required: bool
     """Whether a server has to be told where to listen (C39)."""
 
+    chosen_listeners: bool
+    """Whether a host may choose where a client listens, be it off loopback (PT 2.2 section 1.1.2)."""
+
     named_targets: bool
     """Whether the destination of a server may be a host name."""
 
@@ -130,6 +133,7 @@ PT1 = Dialect(
     default_role=None,
     target_required=True,
     bind_required=False,
+    chosen_listeners=False,
     named_targets=False,
     empty_extended_port=True,
     error_stream=Stream.STDOUT,
@@ -164,6 +168,7 @@ PT2_2 = evolve(
     relative_state=True,
     default_role=Role.CLIENT,
     bind_required=True,
+    chosen_listeners=True,
     empty_extended_port=False,
     log_threshold=True,
 )
