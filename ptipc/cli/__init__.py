@@ -1,0 +1,1 @@
+"""The command ``ptipc``: one module per command, and the only room that prints."""
