@@ -8,21 +8,30 @@ tells whether a text was canonical, which is how the conformance tester finds de
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Generic, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from attrs import field, frozen
 
-from ptipc.core.dialects import DIALECTS
+from ptipc.core.choices import (
+    ENABLED,
+    LEVEL,
+    MODE,
+    PROTOCOL,
+    SEVERITY,
+    SWITCH,
+    THRESHOLD,
+    Codec,
+    LogLevel,
+    Mode,
+    Protocol,
+)
 
 __all__ = [
     "ADDRESS",
     "BIND_ADDRESSES",
-    "BOOLEAN",
     "ENABLED",
     "HOST",
     "IP",
@@ -33,7 +42,6 @@ __all__ = [
     "LOCAL_ADDRESS",
     "MODE",
     "NAME",
-    "NAMES",
     "OFFERED",
     "PATH",
     "PORT",
@@ -46,7 +54,6 @@ __all__ = [
     "TEXT",
     "THRESHOLD",
     "TOKEN",
-    "TOKENS",
     "UTF8_TEXT",
     "WANTED",
     "Address",
@@ -57,16 +64,6 @@ __all__ = [
     "UpstreamProxy",
     "visible",
 ]
-
-T = TypeVar("T")
-
-
-@frozen
-class Codec(Generic[T]):
-    """How one kind of value is read from text and written as text."""
-
-    parse: Callable[[str], T]
-    emit: Callable[[T], str]
 
 
 @frozen
@@ -97,45 +94,6 @@ class Address:
         if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
         return ip is not None and ip.is_loopback
-
-
-class LogLevel(enum.IntEnum):
-    """How serious a LOG line is; the numbers are those of Python's ``logging``.
-
-    PT 1 section 3.3.4 has five severities, PT 2.2 section 1.2.1 has four levels, without NOTICE.
-    """
-
-    DEBUG = 10
-    INFO = 20
-    NOTICE = 25
-    WARNING = 30
-    ERROR = 40
-    NONE = 100
-    """Not a level of a line: as a threshold, it lets no line pass."""
-
-
-class Mode(enum.Enum):
-    """What a client listens for, and what a server forwards (PT 2.2 section 1.1.1)."""
-
-    SOCKS5 = "socks5"
-    TRANSPARENT_TCP = "transparent-TCP"
-    TRANSPARENT_UDP = "transparent-UDP"
-    STUN = "STUN"
-
-    @property
-    def datagrams(self) -> bool:
-        """Whether the application's side of the transport is UDP."""
-        return self in (Mode.TRANSPARENT_UDP, Mode.STUN)
-
-
-class Protocol(enum.Enum):
-    """What a host has to speak to the port of a ``CMETHOD`` line (C29)."""
-
-    SOCKS4 = "socks4"
-    SOCKS5 = "socks5"
-    TRANSPARENT_TCP = "transparent-TCP"
-    TRANSPARENT_UDP = "transparent-UDP"
-    STUN = "STUN"
 
 
 @frozen
@@ -204,16 +162,8 @@ def _parse_token(text: str) -> str:
     return text
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_parse_name(word) for word in _words(text)))
-
-
 def _emit_names(names: Iterable[str]) -> str:
     return _join(_emit_name(name) for name in names)
-
-
-def _parse_tokens(text: str) -> tuple[str, ...]:
-    return tuple(_parse_token(word) for word in _words(text))
 
 
 def _parse_words(text: str) -> tuple[str, ...]:
@@ -242,22 +192,18 @@ def _parse_path(text: str) -> str:
 NAME = Codec(_parse_name, _emit_name)
 """A transport's name (PT 1 section 3.1, C68)."""
 
-NAMES = Codec(_parse_names, _emit_names)
-"""A list of transport names, separated by commas; repeated ones count once (PT 1 section 3.2.2)."""
-
 TOKEN = Codec(lambda text: _parse_token(text.rstrip(" ")), _parse_token)
 """One version; arti overlooks a space behind it (PT 1 section 3.2.1, C17)."""
 
-TOKENS = Codec(_parse_tokens, _emit_tokens)
-"""A list of versions, separated by commas (PT 1 section 3.2.1, C3)."""
-
 WANTED = Codec(_parse_words, _emit_names)
-"""As ``NAMES``, as a host asks for them: what is no name is kept, for it is not an error but the
-name of nothing that we know (PT 1 section 3.2.2, C69)."""
+"""The transports that a host asks for, separated by commas; repeated ones count once.  What is no
+name is kept, for it is not an error but the name of nothing that we know (PT 1 section 3.2.2, C69).
+"""
 
 OFFERED = Codec(_parse_words, _emit_tokens)
-"""As ``TOKENS``, as a host offers them: what is no version is kept, for goptlib, too, takes
-``2, 1`` for an offer of two versions of which the second is one that it does not know (C3)."""
+"""The versions that a host offers, separated by commas.  What is no version is kept, for goptlib,
+too, takes ``2, 1`` for an offer of two versions of which the second is one that it does not know
+(PT 1 section 3.2.1, C3)."""
 
 PRINTABLE: Codec[str] = Codec(str, _emit_printable)
 """Any word; what is written is printable ASCII."""
@@ -270,103 +216,6 @@ UTF8_TEXT: Codec[str] = Codec(str, lambda text: visible(text, "utf-8").rstrip())
 
 PATH = Codec(_parse_path, _parse_path)
 """A path of the file system, not empty and without NUL."""
-
-
-# --- flags and levels -----------------------------------------------------------------------------
-
-
-def _parse_boolean(text: str) -> bool:
-    if text not in ("0", "1"):
-        raise ValueError(f"neither 0 nor 1: {text!r}")
-    return text == "1"
-
-
-BOOLEAN: Codec[bool] = Codec(_parse_boolean, lambda value: "1" if value else "0")
-"""``1`` for yes, ``0`` for no."""
-
-ENABLED: Codec[bool] = Codec(lambda text: text == "1", BOOLEAN.emit)
-"""``1`` for yes; whatever else it says is no, not an error (PT 1 section 3.2.1)."""
-
-
-def _choice(
-    kind: str,
-    spelled: Mapping[str, T],
-    tolerated: Mapping[str, T] | None = None,
-    any_case: bool = False,
-) -> Codec[T]:
-    """A codec for one of a few words.
-
-    ``tolerated`` are further spellings that are only read; ``any_case`` reads all of them in upper
-    and lower case.
-    """
-    known = {**(tolerated or {}), **spelled}
-    written = {value: word for word, value in spelled.items()}
-    if any_case:
-        known = {word.lower(): value for word, value in known.items()}
-
-    def parse(text: str) -> T:
-        # Only of ASCII, for Unicode has a K whose lower case is an ordinary "k".
-        word = text.lower() if any_case and text.isascii() else text
-        try:
-            return known[word]
-        except KeyError:
-            raise ValueError(f"not a {kind} ({', '.join(spelled)}): {text!r}") from None
-
-    def emit(value: T) -> str:
-        try:
-            return written[value]
-        except KeyError:
-            raise ValueError(f"not a {kind} ({', '.join(spelled)}): {value!r}") from None
-
-    return Codec(parse, emit)
-
-
-SWITCH: Codec[bool] = _choice(
-    "switch", {"1": True, "0": False}, {"true": True, "false": False}, any_case=True
-)
-"""The value of a flag that needs none (C52)."""
-
-_SEVERITIES = {
-    "error": LogLevel.ERROR,
-    "warning": LogLevel.WARNING,
-    "notice": LogLevel.NOTICE,
-    "info": LogLevel.INFO,
-    "debug": LogLevel.DEBUG,
-}
-_LEVELS = {
-    "ERROR": LogLevel.ERROR,
-    "WARN": LogLevel.WARNING,
-    "INFO": LogLevel.INFO,
-    "DEBUG": LogLevel.DEBUG,
-}
-_LEVEL = _choice("log level", _LEVELS)
-
-SEVERITY = _choice("severity", _SEVERITIES, {"warn": LogLevel.WARNING}, any_case=True)
-"""The severity of a LOG line (PT 1 section 3.3.4); case does not matter to the reader (C21)."""
-
-LEVEL: Codec[LogLevel] = Codec(
-    _LEVEL.parse,
-    # PT 2.2 has no notice; dialects.md 1.6 maps it to INFO.
-    lambda level: _LEVEL.emit(LogLevel.INFO if level is LogLevel.NOTICE else level),
-)
-"""The level of a LOG line (PT 2.2 section 1.2.1)."""
-
-THRESHOLD = _choice("log level", {"NONE": LogLevel.NONE, **_LEVELS})
-"""The level from which on LOG lines are wanted (PT 2.2 section 1.1.1)."""
-
-MODE = _choice("mode", {mode.value: mode for mode in Mode}, any_case=True)
-"""The mode of a dispatcher (PT 2.2 section 1.1.1); case does not matter to the reader (C54)."""
-
-
-def _protocols(spelled: Iterable[str]) -> Codec[Protocol]:
-    everywhere = {protocol.value: protocol for protocol in Protocol}
-    return _choice("protocol", {word: Protocol(word) for word in spelled}, everywhere)
-
-
-PROTOCOL: Mapping[int, Codec[Protocol]] = {
-    dialect.edition: _protocols(dialect.protocols) for dialect in DIALECTS
-}
-"""The protocol of a ``CMETHOD`` line, by edition; all are read, its own are written (C29)."""
 
 
 # --- addresses ------------------------------------------------------------------------------------

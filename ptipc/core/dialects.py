@@ -67,9 +67,6 @@ class Dialect:
     flags_preferred: bool
     """Whether a host with a choice does better to use flags (2.2.1 deprecates variables)."""
 
-    flag_wins: bool
-    """Whether a flag quietly overrides its variable; if not, setting both is an error (C6)."""
-
     versions_required: bool
     """Whether the host has to send a version list (C1, C5)."""
 
@@ -89,7 +86,7 @@ class Dialect:
     """Whether a server has to be told where to listen (C39)."""
 
     chosen_listeners: bool
-    """Whether a host may choose where a client listens, be it off loopback (PT 2.2 section 1.1.2)."""
+    """Whether a host may choose where a client listens, also off loopback (PT 2.2, 1.1.2)."""
 
     named_targets: bool
     """Whether the destination of a server may be a host name."""
@@ -126,7 +123,6 @@ PT1 = Dialect(
     environment=True,
     flags=False,
     flags_preferred=False,
-    flag_wins=True,
     versions_required=True,
     relative_state=False,
     state_default=None,
@@ -163,7 +159,6 @@ PT2_2 = evolve(
     aliases=("2.2.1",),
     edition=3,
     flags_preferred=True,
-    flag_wins=False,
     versions_required=False,
     relative_state=True,
     default_role=Role.CLIENT,

@@ -166,8 +166,7 @@ def find(environ: Mapping[str, str], argv: Sequence[str], dialect: Dialect) -> t
 def read(found: Sequence[Found], dialect: Dialect, role: Role) -> Settings:
     """Sort what was found: at most one of each setting, of the role, and by the rules.
 
-    Raises ConfigError for a flag of the other role, for a setting that is given in both channels in
-    an edition where that is no choice (C6), and for a broken rule.
+    Raises ConfigError for a flag of the other role, and for a broken rule.
     """
     kept: dict[str, Found] = {}
     warnings: list[str] = []
@@ -181,9 +180,8 @@ def read(found: Sequence[Found], dialect: Dialect, role: Role) -> Settings:
             continue
         other = kept.get(each.parameter.name)
         if other is not None:
+            # C6: 2.0 says that the flag wins; from 2.2 on a host must not give both.
             both = f"{other.spelling} and {each.spelling}: the same, as variable and as flag"
-            if not dialect.flag_wins:
-                raise environment_error(both, dialect)
             warnings.append(f"{both}; the flag counts")
         kept[each.parameter.name] = each
     broken = _broken({name: each.spelling for name, each in kept.items()}, dialect, role)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from ptipc.core.codecs import Address
 from ptipc.core.dialects import PT1, PT2_0, PT2_2, PT3_0, Dialect, Role
@@ -109,21 +108,11 @@ def test_what_was_found_is_not_shown() -> None:
 # --- sorting --------------------------------------------------------------------------------------
 
 
-def test_a_flag_wins_where_it_may() -> None:
-    both = settings(PT2_0, Role.CLIENT, {"TOR_PT_STATE_LOCATION": "/x"}, ["-state", "/y"])
+@pytest.mark.parametrize("dialect", [PT2_0, PT2_2])
+def test_a_flag_wins_over_its_variable(dialect: Dialect) -> None:
+    both = settings(dialect, Role.CLIENT, {"TOR_PT_STATE_LOCATION": "/x"}, ["-state", "/y"])
     assert both.get("state") == "/y"
     assert len(both.warnings) == 1
-
-
-def test_variable_and_flag_are_an_error_where_they_must_not_meet() -> None:
-    with pytest.raises(ConfigError, match="TOR_PT_STATE_LOCATION and -state"):
-        settings(PT2_2, Role.CLIENT, {"TOR_PT_STATE_LOCATION": "/x"}, ["-state", "/y"])
-
-
-def test_a_habit_of_an_edition_is_a_field() -> None:
-    lenient = evolve(PT2_2, flag_wins=True)
-    both = settings(lenient, Role.CLIENT, {"TOR_PT_STATE_LOCATION": "/x"}, ["-state", "/y"])
-    assert both.get("state") == "/y"
 
 
 def test_a_variable_of_the_other_role_is_ignored() -> None:
