@@ -1,0 +1,321 @@
+"""One life of a transport process: what it starts, what it says, and how it ends.
+
+Nothing here is global.  A ``Dispatcher`` is given its configuration, and a function for the lines
+it says; it leaves signals, standard input, the environment and Python's logging alone.  So it runs
+as well inside an application, in a thread of its own (PT 3.0 Base section 4.4); ``ptipc.aio.run``
+makes a whole process of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeAlias
+
+from attrs import define, field
+
+from ptipc.aio.clients import open_port
+from ptipc.aio.network import SystemNetwork
+from ptipc.aio.servers import open_server
+from ptipc.aio.service import Connections, Limits, Port, Service
+from ptipc.aio.transport import Capability, Transport, capabilities_of, described, version_of
+from ptipc.core import codecs
+from ptipc.core.codecs import Address, LogLevel
+from ptipc.core.config import Config
+from ptipc.core.conversation import Phase
+from ptipc.core.dialects import Role, Stream
+from ptipc.core.errors import ConfigError, LocalProtocolError, PtipcError
+from ptipc.core.messages import (
+    CMethod,
+    CMethodError,
+    CMethodsDone,
+    EnvError,
+    Log,
+    Message,
+    ProxyDone,
+    ProxyError,
+    SMethod,
+    SMethodError,
+    SMethodsDone,
+    StatusVersion,
+    Version,
+)
+from ptipc.core.session import TransportSession
+from ptipc.core.upstream import upstream_handshake
+from ptipc.osdep import start_thread
+
+__all__ = ["Dispatcher", "Outlet"]
+
+log = logging.getLogger(__name__)
+
+EX_SOFTWARE = 70
+"""The exit status for a fault of our own (sysexits.h)."""
+EARLY = 100
+"""How many LOG lines are kept for the time after ``VERSION``."""
+
+Outlet: TypeAlias = Callable[[Stream, bytes], object]
+"""What is called with each line, and where it belongs; from any thread, but one at a time.
+
+It has to return soon.  False means that the line is lost.  ``HostSession.receive_data`` is one.
+"""
+
+_LOOPBACK = Address("127.0.0.1", 0)
+
+
+@define(eq=False)
+class Dispatcher:
+    """A transport process without the process.
+
+    ``serve`` runs it from the first line to the last connection; ``stop`` ends it.
+    """
+
+    config: Config
+    transports: Sequence[Transport]
+    outlet: Outlet
+    limits: Limits = field(factory=Limits, kw_only=True)
+    logger: logging.Logger = field(default=log, kw_only=True)
+    """Where it is said what becomes of connections."""
+    _session: TransportSession = field(init=False)
+    # Signal handlers speak and stop as well, in the middle of whatever the main thread does.
+    _speaking: threading.RLock = field(factory=threading.RLock, init=False)
+    _speaker: int | None = field(default=None, init=False)
+    """The thread that is saying something."""
+    _lost: int = field(default=0, init=False)
+    _early: deque[Log] = field(factory=lambda: deque(maxlen=EARLY), init=False)
+    _ending: threading.RLock = field(factory=threading.RLock, init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _asked_to_stop: bool = field(default=False, init=False)
+    _now: bool = field(default=False, init=False)
+    _stopping: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _ports: list[Port] = field(factory=list, init=False)
+    _network: SystemNetwork = field(init=False)
+    _connections: Connections = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._session = TransportSession(self.config)
+        self._network = SystemNetwork.of(self.config)
+        self._connections = Connections(self.logger)
+
+    # --- what is said
+
+    def say(self, message: Message) -> None:
+        """Say one line to the host; from any thread.
+
+        Raises LocalProtocolError if it cannot be said, or not now.
+        """
+        with self._speaking:
+            self._speaker = threading.get_ident()
+            try:
+                self._say(message)
+            finally:
+                self._speaker = None
+
+    def log(self, message: Log) -> None:
+        """Say a LOG line if the host wants to hear it; from any thread.
+
+        Lines from before ``VERSION`` come behind it.  When too many are lost because nobody reads
+        them, the next one is preceded by their number.
+        """
+        if self._speaker == threading.get_ident():
+            return  # whoever carries our lines has something to log about that
+        with contextlib.suppress(LocalProtocolError):
+            self.say(message)
+
+    def _say(self, message: Message) -> None:
+        if isinstance(message, Log):
+            if self._session.phase is Phase.START:
+                self._early.append(message)
+                return
+            if self._lost:
+                lost = Log(LogLevel.WARNING, f"{self._lost} lines were lost, for nobody read them")
+                if not self._write(lost):
+                    self._lost += 1
+                    return
+                self._lost = 0
+        if not self._write(message):
+            self._lost += 1
+        elif isinstance(message, Version):
+            while self._early:
+                self._write(self._early.popleft())
+
+    def _write(self, message: Message) -> bool:
+        return all(
+            self.outlet(stream, data) is not False for stream, data in self._session.send(message)
+        )
+
+    def _fail(self, error: ConfigError) -> None:
+        with self._speaking:
+            for stream, data in self._session.fail(error):
+                self.outlet(stream, data)
+
+    # --- its life
+
+    async def serve(self) -> int:
+        """Start what the host asked for, serve until ``stop``, and return the exit status."""
+        with self._ending:
+            self._loop = asyncio.get_running_loop()
+            if self._asked_to_stop:
+                self._stopping.set()
+        try:
+            await self._until_stopped(self._start())
+            if self._session.exit_code is None:
+                await self._stopping.wait()
+        except Exception as error:
+            self._give_up(error)
+        finally:
+            await self._end()
+            self._loop = None
+        return self._session.exit_code or 0
+
+    def stop(self, *, now: bool = False) -> None:
+        """Stop listening and drain, or end everything ``now``; from any thread, at any time."""
+        with self._ending:
+            self._asked_to_stop = True
+            self._now = self._now or now
+            loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: it is over
+                loop.call_soon_threadsafe(self._stop)
+
+    def start_thread(self) -> threading.Thread:
+        """Serve in a thread of its own, with an event loop of its own; ``stop`` ends it."""
+        return start_thread(lambda: asyncio.run(self.serve()), "dispatcher")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._asked_to_stop
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        if self._now:
+            self._connections.cancel()
+
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
+        """Do something, but not for longer than we are wanted."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
+    def _give_up(self, error: Exception) -> None:
+        """Something that should not happen has happened."""
+        self.logger.error("the transport process failed", exc_info=error)
+        self._session.exit_code = self._session.exit_code or EX_SOFTWARE
+        if self._session.phase is not Phase.READY:
+            text = f"the transport process failed: {described(error)}"
+            # Too late if one has been said already.
+            with contextlib.suppress(LocalProtocolError):
+                self._fail(ConfigError(EnvError(text), text, self.config.dialect))
+
+    async def _end(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.drain):
+                await asyncio.gather(
+                    *(port.aclose() for port in self._ports), return_exceptions=True
+                )
+        await self._connections.drain(0 if self._now else self.limits.drain)
+
+    # --- starting
+
+    async def _start(self) -> None:
+        self.say(Version(self.config.dialect.version))
+        for warning in self.config.warnings:
+            self.log(Log(LogLevel.WARNING, warning))
+        known = {transport.name: transport for transport in self.transports}
+        # C24: a name that we do not know is passed over in silence.
+        asked = [known[name] for name in self.config.transports if name in known]
+        for transport in asked:
+            self._say_version(transport)
+        if self.config.role is Role.SERVER:
+            await asyncio.gather(*(self._start_server(transport) for transport in asked))
+            self.say(SMethodsDone())
+        elif self._accepts_proxy(asked):
+            await asyncio.gather(
+                *(self._start_client(transport, asked[0].name) for transport in asked)
+            )
+            self.say(CMethodsDone())
+
+    def _say_version(self, transport: Transport) -> None:
+        version = version_of(transport)
+        if version is not None:
+            try:
+                self.say(StatusVersion(transport.name, version))
+            except LocalProtocolError as error:
+                self.logger.warning("the version of %s cannot be said: %s", transport.name, error)
+
+    def _accepts_proxy(self, asked: Sequence[Transport]) -> bool:
+        """Answer the upstream proxy, if there is one; False if we cannot go on (C42, C44)."""
+        proxy = self.config.proxy
+        if proxy is None:
+            return True
+        problem = None
+        try:
+            upstream_handshake(proxy, Address("192.0.2.1", 1))
+        except LocalProtocolError as error:
+            problem = str(error)
+        if asked and not any(Capability.STREAM in capabilities_of(each) for each in asked):
+            problem = "no transport connects by streams, and a proxy carries nothing else"
+        self.say(ProxyDone() if problem is None else ProxyError(problem))
+        return problem is None
+
+    async def _start_client(self, transport: Transport, first: str) -> None:
+        place = self.config.listen or _LOOPBACK
+        service = self._service(transport)
+        try:
+            if place.port and transport.name != first:
+                # There is one -proxylistenaddr for all, and no way to say whose it is.
+                raise LocalProtocolError(f"{place} is taken by {first!r}; start one, or use port 0")
+            async with asyncio.timeout(self.limits.start):
+                port = await open_port(service, place)
+            if not port.address.is_loopback:
+                self.logger.warning("%s: open to everybody at %s", service.name, port.address)
+            protocol = codecs.Protocol(self.config.mode.value)
+            await self._announce(port, CMethod(transport.name, protocol, port.address))
+        except Exception as error:
+            self.say(CMethodError(transport.name, self._reason(transport, error)))
+
+    async def _start_server(self, transport: Transport) -> None:
+        place = self.config.bind_address_for(transport.name) or _LOOPBACK
+        try:
+            async with asyncio.timeout(self.limits.start):
+                port, args = await open_server(self._service(transport), place)
+            await self._announce(port, SMethod(transport.name, port.address, args))
+        except Exception as error:
+            self.say(SMethodError(transport.name, self._reason(transport, error)))
+
+    async def _announce(self, port: Port, message: Message) -> None:
+        """Say where a transport listens; if that cannot be said it shall not listen."""
+        try:
+            self.say(message)
+        except LocalProtocolError:
+            await port.aclose()
+            raise
+        self._ports.append(port)
+
+    def _service(self, transport: Transport) -> Service:
+        return Service(
+            transport=transport,
+            config=self.config,
+            network=self._network,
+            connections=self._connections,
+            limits=self.limits,
+            log=self.logger,
+        )
+
+    def _reason(self, transport: Transport, error: Exception) -> str:
+        """Why a transport could not be started, for the host."""
+        if isinstance(error, OSError | ValueError | PtipcError):
+            return described(error)
+        self.logger.error("%s could not be started", transport.name, exc_info=error)
+        return f"{type(error).__name__}: {described(error)}"

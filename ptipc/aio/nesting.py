@@ -1,0 +1,170 @@
+"""One transport inside another: a network that is made of a transport.
+
+There are two ways to hand a connection to a transport.  "Give me a dialer" (``through``) lets it
+connect as often as it likes; "give me a stream" (``one_shot``) lets it have one connection that is
+there already.  ``Nested`` is a transport that consists of two, to any depth and on both sides.
+Source: PT 3.0 Base section 4 (Go and Swift have both ways).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from attrs import define, field, frozen
+
+from ptipc.aio.datagrams import DatagramListener, Datagrams
+from ptipc.aio.network import Dialer, Network, StreamListener
+from ptipc.aio.streams import Stream
+from ptipc.aio.transport import (
+    Capability,
+    Listener,
+    Transport,
+    capabilities_of,
+    grants_early,
+)
+from ptipc.core.codecs import Address
+from ptipc.core.escapes import Args
+from ptipc.osdep import State
+
+__all__ = ["Nested", "one_shot", "through"]
+
+
+def through(
+    network: Network, *, dialer: Dialer | None = None, listener: Listener | None = None
+) -> Network:
+    """A network that connects by a transport's dialer, and listens by a transport's listener.
+
+    What is not given is left to ``network``.  Nothing that is given can be passed by: a dialer that
+    knows no datagrams makes a network without datagrams.
+    """
+    return _Through(network, dialer, listener)
+
+
+def one_shot(network: Network, stream: Stream) -> Network:
+    """A network whose only connection is there already, whatever the target.
+
+    To dial a second time raises OSError, and so do datagrams; to listen is left to ``network``.
+    """
+    return _Through(network, _OneShot(stream), None)
+
+
+def _cannot(what: str) -> OSError:
+    return OSError(errno.EOPNOTSUPP, f"the transport underneath has no {what}")
+
+
+@frozen
+class _Through:
+    _network: Network
+    _dialer: Dialer | None
+    _listener: Listener | None
+
+    @property
+    def state(self) -> State | None:
+        return self._network.state
+
+    async def dial(self, target: Address) -> Stream:
+        return await (self._dialer or self._network).dial(target)
+
+    async def listen(self, address: Address) -> StreamListener:
+        return await (self._listener or self._network).listen(address)
+
+    async def datagrams(self, target: Address) -> Datagrams:
+        if self._dialer is None:
+            return await self._network.datagrams(target)
+        dial = getattr(self._dialer, "dial_datagrams", None)
+        if dial is None:
+            raise _cannot("datagrams to dial")
+        conversation: Datagrams = await dial(target)
+        return conversation
+
+    async def listen_datagrams(self, address: Address) -> DatagramListener:
+        listener = self._listener or self._network
+        listen = getattr(listener, "listen_datagrams", None)
+        if listen is None:
+            raise _cannot("datagrams to listen for")
+        found: DatagramListener = await listen(address)
+        return found
+
+
+@define
+class _OneShot:
+    _stream: Stream | None
+
+    async def dial(self, target: Address) -> Stream:
+        if self._stream is None:
+            raise OSError(errno.EISCONN, "there was one connection only, and it is in use")
+        stream, self._stream = self._stream, None
+        return stream
+
+
+@frozen
+class Nested:
+    """A transport of two transports: what ``inner`` makes of the traffic goes through ``outer``.
+
+    On the wire it looks like ``outer``.  An arg that begins with the name of one of the two and a
+    dot is for that one only, without name and dot; every other is for both.  What a server
+    publishes has the names in front.
+    """
+
+    name: str
+    outer: Transport
+    inner: Transport
+    version: str | None = None
+    capabilities: Capability = field(init=False)
+    grant_early: bool = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.outer.name == self.inner.name:
+            raise ValueError(f"two transports with one name: {self.inner.name!r}")
+
+    @capabilities.default
+    def _both(self) -> Capability:
+        # What the outer one carries is the inner one's affair, but for the end of a direction.
+        carried = capabilities_of(self.inner)
+        if Capability.HALF_CLOSE not in capabilities_of(self.outer):
+            carried &= ~Capability.HALF_CLOSE
+        return carried
+
+    @grant_early.default
+    def _either(self) -> bool:
+        return grants_early(self.outer) or grants_early(self.inner)
+
+    def dialer(self, args: Args, network: Network) -> Dialer:
+        outer = self.outer.dialer(self._part(self.outer, args), network)
+        return self.inner.dialer(self._part(self.inner, args), through(network, dialer=outer))
+
+    def listener(self, options: Args, network: Network) -> Listener:
+        outer = self.outer.listener(self._part(self.outer, options), network)
+        inner = self.inner.listener(
+            self._part(self.inner, options), through(network, listener=outer)
+        )
+        return _NestedListener(
+            inner,
+            Args(
+                (f"{transport.name}.{key}", value)
+                for transport, listener in ((self.outer, outer), (self.inner, inner))
+                for key, value in listener.args.pairs
+            ),
+        )
+
+    def _part(self, transport: Transport, args: Args) -> Args:
+        """The args for one of the two."""
+        other = self.inner if transport is self.outer else self.outer
+        return Args(
+            (key.removeprefix(f"{transport.name}."), value)
+            for key, value in args.pairs
+            if not key.startswith(f"{other.name}.")
+        )
+
+
+@frozen
+class _NestedListener:
+    _inner: Listener
+    args: Args
+
+    async def listen(self, address: Address) -> StreamListener:
+        return await self._inner.listen(address)
+
+    async def listen_datagrams(self, address: Address) -> DatagramListener:
+        listening: DatagramListener = await self._inner.listen_datagrams(address)  # type: ignore[attr-defined]
+        return listening

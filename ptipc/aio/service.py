@@ -1,0 +1,283 @@
+"""What the connections of a transport process share, on either side.
+
+A ``Service`` is one transport on duty; ``Connections`` owns whatever its clients have started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from attrs import define, field, frozen
+
+from ptipc.aio.datagrams import Datagrams, FramedDatagrams
+from ptipc.aio.network import Network
+from ptipc.aio.streams import Relaying, Stream, start_relay
+from ptipc.aio.transport import Capability, Transport, capabilities_of, described
+from ptipc.core.codecs import Address, Mode
+from ptipc.core.config import Config
+from ptipc.core.datagrams import Framing, LengthFraming, StunFraming
+from ptipc.core.errors import LocalProtocolError
+from ptipc.core.escapes import NO_ARGS, Args
+
+__all__ = ["AcceptLoop", "Connections", "Limits", "Port", "Service"]
+
+
+LAST_WORDS = 1.0
+"""How many seconds what was cancelled has to tidy up."""
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How long a transport process waits, in seconds, and how much it takes on."""
+
+    start: float = 15.0
+    """For a transport to listen; hosts wait 30 seconds for all of it."""
+    handshake: float = 10.0
+    """For the handshake of a SOCKS client or of an Extended ORPort."""
+    dial: float = 60.0
+    """For a transport to connect."""
+    drain: float = 3.0
+    """For the connections that are open, once the host is done with us."""
+    half_open: int = 4096
+    """SOCKS handshakes under way; beyond, the oldest has to go."""
+    idle: float = 120.0
+    """For a connection of the UDP modes without a datagram (RFC 4787 section 4.3)."""
+    datagram_connections: int = 1024
+    """Connections of the UDP modes; beyond, newcomers are turned away."""
+
+
+class Port(Protocol):
+    """A place where a transport process listens."""
+
+    @property
+    def address(self) -> Address:
+        """Where that really is."""
+        ...
+
+    async def aclose(self) -> None:
+        """Listen no more.  Never raises."""
+        ...
+
+
+@define(eq=False)
+class Connections:
+    """The connections that are open, and those that are being made."""
+
+    _log: logging.Logger
+    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _relays: dict[object, Relaying] = field(factory=dict, init=False)
+    _none_left: asyncio.Event = field(factory=asyncio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._none_left.set()
+
+    def __len__(self) -> int:
+        return len(self._tasks) + len(self._relays)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Do something for a connection of the transport of that name, in a task.
+
+        Whatever it raises is said in the log, and is nobody else's matter.
+        """
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        self._none_left.clear()
+        task.add_done_callback(functools.partial(self._ended, name))
+        return task
+
+    def relay(self, one: Stream, other: Stream, name: str) -> None:
+        """Give two streams each other's octets until both have ended; they are closed then."""
+        key = object()
+        self._relays[key] = start_relay(one, other, functools.partial(self._relayed, key, name))
+        self._none_left.clear()
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until there are none left, and end those that are when the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._none_left.wait()
+        self.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS)
+
+    def cancel(self) -> None:
+        """End all connections at once."""
+        for task in self._tasks:
+            task.cancel()
+        for relaying in self._relays.values():
+            relaying.cancel()
+        self._relays.clear()
+        self._notice()
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._notice()
+        if not task.cancelled():
+            self._report(name, task.exception())
+
+    def _relayed(self, key: object, name: str, error: BaseException | None) -> None:
+        self._relays.pop(key, None)
+        self._notice()
+        self._report(name, error)
+
+    def _report(self, name: str, error: BaseException | None) -> None:
+        if error is not None:
+            self._log.info("%s: a connection broke: %s", name, described(error))
+
+    def _notice(self) -> None:
+        if not len(self):
+            self._none_left.set()
+
+
+@frozen(kw_only=True)
+class Service:
+    """One transport on duty."""
+
+    transport: Transport
+    config: Config
+    network: Network
+    connections: Connections
+    limits: Limits
+    log: logging.Logger
+
+    @property
+    def name(self) -> str:
+        return self.transport.name
+
+    @property
+    def options(self) -> Args:
+        """What the transport is told for all of its connections."""
+        return self.config.options_for(self.name)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something for one of its connections."""
+        return self.connections.start(work, self.name)
+
+    def relay(self, one: Stream, other: Stream) -> None:
+        """Relay one of its connections."""
+        self.connections.relay(one, other, self.name)
+
+    # --- what it can carry
+
+    @property
+    def carries_datagrams(self) -> bool:
+        """Whether datagrams reach the other end as such, and not on a stream."""
+        return self.config.mode.datagrams and Capability.DATAGRAM in capabilities_of(self.transport)
+
+    def check_mode(self) -> None:
+        """Raises LocalProtocolError if the transport cannot do what the mode asks for."""
+        mode = self.config.mode
+        carried = capabilities_of(self.transport)
+        # Datagrams can be carried on a stream, but not a stream in datagrams.
+        if Capability.STREAM not in carried and not self.carries_datagrams:
+            raise LocalProtocolError(f"it carries no streams, which the mode {mode.value} needs")
+        if self.carries_datagrams and self.config.proxy is not None:
+            raise LocalProtocolError("it carries datagrams, which no upstream proxy does")
+
+    # --- connecting
+
+    async def dial(self, target: Address, args: Args = NO_ARGS) -> Stream:
+        """A stream through the transport.
+
+        Raises whatever the transport does: ValueError for bad args, OSError and others.
+        """
+        # PT 3.0, 1.4: options apply to all connections; what a connection says itself goes first.
+        dialer = self.transport.dialer(Args([*args.pairs, *self.options.pairs]), self.network)
+        async with asyncio.timeout(self.limits.dial):
+            return await dialer.dial(target)
+
+    async def dial_datagrams(self, target: Address) -> Datagrams:
+        """A conversation in datagrams through the transport, on a stream if it has only those."""
+        if not self.carries_datagrams:
+            return FramedDatagrams(await self.dial(target), self.framing())
+        dialer: Any = self.transport.dialer(self.options, self.network)
+        async with asyncio.timeout(self.limits.dial):
+            conversation: Datagrams = await dialer.dial_datagrams(target)
+        return self.only_stun(conversation)
+
+    # --- datagrams
+
+    def framing(self) -> Framing:
+        """How datagrams are told apart on a stream, which both ends have to know (C59)."""
+        if self.config.mode is Mode.STUN:
+            return StunFraming()
+        return LengthFraming(self.config.dialect.datagram_length_order)
+
+    def only_stun(self, conversation: Datagrams) -> Datagrams:
+        """A conversation that carries nothing but STUN if that is the mode (PT 3.0, 1.5.5)."""
+        return _OnlyStun(conversation) if self.config.mode is Mode.STUN else conversation
+
+
+@define(eq=False)
+class AcceptLoop:
+    """Hands what a listener accepts to a function, until it is closed."""
+
+    _service: Service
+    _listener: Any
+    _take: Callable[[Any], object]
+    _closing: bool = field(default=False, init=False)
+    _task: asyncio.Task[None] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def address(self) -> Address:
+        """Where the listener is."""
+        address: Address = self._listener.address
+        return address
+
+    async def aclose(self) -> None:
+        """Close the listener."""
+        self._closing = True
+        await self._listener.aclose()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._take(await self._listener.accept())
+        except Exception as error:
+            if not self._closing:
+                # It is too late to tell the host in any other way.
+                self._service.log.error(
+                    "%s listens no more: %s", self._service.name, described(error), exc_info=error
+                )
+
+
+@define(eq=False)
+class _OnlyStun:
+    """A conversation in which whatever is no STUN message is lost."""
+
+    _inner: Datagrams
+
+    @property
+    def peer(self) -> Address | None:
+        return self._inner.peer
+
+    async def send(self, data: bytes) -> None:
+        if _is_stun(data):
+            await self._inner.send(data)
+
+    async def receive(self) -> bytes | None:
+        while (data := await self._inner.receive()) is not None:
+            if _is_stun(data):
+                break
+        return data
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _is_stun(data: bytes) -> bool:
+    try:
+        StunFraming().serialize(data)
+    except LocalProtocolError:
+        return False
+    return True
