@@ -18,9 +18,13 @@ from ptipc.aio.transport import (
     StreamTransport,
     Transport,
 )
+from ptipc.core.launch import Client, Plan, plan
+from ptipc.core.supervision import Backoff
 
 __all__ = [
+    "Backoff",
     "Capability",
+    "Client",
     "DatagramDialer",
     "DatagramListener",
     "DatagramTransportListener",
@@ -36,6 +40,7 @@ __all__ = [
     "MappedStream",
     "Nested",
     "Network",
+    "Plan",
     "PortDialer",
     "ProcessEnded",
     "SocketStream",
@@ -53,6 +58,7 @@ __all__ = [
     "launch",
     "map_stream",
     "one_shot",
+    "plan",
     "relay",
     "run",
     "supervise",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import logging
 import socket
@@ -22,6 +21,7 @@ from ptipc.aio.engine import READABLE, WRITABLE, Engine, running_engine
 from ptipc.aio.streams import SocketStream, drive
 from ptipc.core.errors import PtipcError, Refused, RemoteProtocolError
 from ptipc.core.handshake import Handshake
+from ptipc.sockets import PAUSE, concerns_one
 
 __all__ = ["HALF_OPEN", "Serving", "serve_handshakes"]
 
@@ -30,26 +30,10 @@ log = logging.getLogger(__name__)
 HALF_OPEN: Final = 4096
 """How many handshakes may be under way at a time, unless the caller says otherwise."""
 
-PAUSE: Final = 0.25
-"""How many seconds to wait when the operating system can give us no more connections."""
-
 BATCH: Final = 64
 """How many connections are accepted at a time, before their octets have their turn."""
 
 RECEIVE: Final = 4096
-
-_GONE_AGAIN: Final = {
-    errno.ECONNABORTED,
-    errno.EHOSTDOWN,
-    errno.EHOSTUNREACH,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-    errno.ENOPROTOOPT,
-    errno.EOPNOTSUPP,
-    errno.EPERM,
-    errno.EPROTO,
-}
-"""What is wrong with one connection, and not with accepting (accept(2), "Error handling")."""
 
 Make: TypeAlias = Callable[[], Handshake]
 Ready: TypeAlias = Callable[[SocketStream, Handshake], object]
@@ -164,7 +148,7 @@ class _EngineServing:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno not in _GONE_AGAIN:
+                if not concerns_one(error):
                     self._pause(error)
                     return
             else:
@@ -325,7 +309,7 @@ class _TaskServing:
             try:
                 connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             except OSError as error:
-                if error.errno not in _GONE_AGAIN:
+                if not concerns_one(error):
                     log.warning("cannot accept connections for the moment: %s", error)
                     await asyncio.sleep(PAUSE)
             else:

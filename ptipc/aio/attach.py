@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from attrs import evolve, field, frozen
 
 from ptipc.aio.datagrams import Datagrams
-from ptipc.aio.dialing import DIAL_TIMEOUT, Port, PortDialer
+from ptipc.aio.dialing import DIAL_TIMEOUT, PortDialer
 from ptipc.aio.nesting import through
 from ptipc.aio.network import Dialer, Network, SystemNetwork
 from ptipc.aio.streams import Stream
@@ -26,6 +26,7 @@ from ptipc.core.dialects import PT1, Dialect
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.launch import Place, running_port
+from ptipc.core.ports import Port
 
 __all__ = ["InProcessDialer", "Layer", "attach", "chain", "in_process"]
 

@@ -13,7 +13,7 @@ import contextlib
 from attrs import define, field
 
 from ptipc.aio.accepting import Serving, serve_handshakes
-from ptipc.aio.network import SocketListener, listening_socket
+from ptipc.aio.network import SocketListener
 from ptipc.aio.service import AcceptLoop, Port, Service
 from ptipc.aio.streams import SocketStream, Stream, drive
 from ptipc.aio.transport import grants_early
@@ -22,6 +22,7 @@ from ptipc.core.codecs import TARGET, Address, Mode
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.handshake import Handshake
 from ptipc.core.socks import SocksResponder, reply_for
+from ptipc.sockets import bound_address, listening_socket
 
 __all__ = ["open_port"]
 
@@ -71,8 +72,7 @@ class SocksPort:
     def __attrs_post_init__(self) -> None:
         service = self._service
         listener = listening_socket(self.address)
-        name = listener.getsockname()
-        self.address = Address(name[0], name[1])
+        self.address = bound_address(listener)
         self._serving = serve_handshakes(
             listener,
             lambda: SocksResponder.for_dialect(service.config.dialect),

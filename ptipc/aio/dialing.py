@@ -1,14 +1,14 @@
 """Connections through the port of a client's transport, whoever runs that.
 
-A ``Port`` is what a ``CMETHOD`` line says; a ``PortDialer`` connects through one to any number of
-targets, as a stream, as asyncio's reader and writer, as a connected socket, or in datagrams.
+A ``PortDialer`` connects through one ``Port`` to any number of targets, as a stream, as asyncio's
+reader and writer, as a connected socket, or in datagrams.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from attrs import evolve, field, frozen
@@ -16,57 +16,19 @@ from attrs import evolve, field, frozen
 from ptipc.aio.datagrams import Datagrams
 from ptipc.aio.network import Dialer, SystemNetwork
 from ptipc.aio.streams import SocketStream, Stream
-from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address, Protocol
-from ptipc.core.dialects import Dialect
-from ptipc.core.errors import LocalProtocolError, PtipcError, RemoteProtocolError
+from ptipc.core.codecs import Address
+from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.handshake import Handshake
 from ptipc.core.launch import ProcessEnded
-from ptipc.core.socks import RequestRefused, SocksInitiator
+from ptipc.core.ports import Port, has_broken, receive_eof
 
-__all__ = ["HungUp", "Port", "PortDialer", "ask", "route"]
+__all__ = ["PortDialer", "ask"]
 
 T = TypeVar("T")
 
 DIAL_TIMEOUT = 60.0
 """How many seconds one connection through a transport may take."""
-
-_VERSIONS = {Protocol.SOCKS4: 4, Protocol.SOCKS5: 5}
-_NOT_NOW = "{} takes neither target nor args for a connection, but at its start"
-_DATAGRAMS = (Protocol.TRANSPARENT_UDP, Protocol.STUN)
-
-
-@frozen(kw_only=True)
-class Port:
-    """Where a client's transport is reached, and what is spoken there."""
-
-    transport: str
-    protocol: Protocol
-    address: Address
-    dialect: Dialect
-    """The edition, which says how args are sent."""
-    ended: Callable[[], Awaitable[str | None]] | None = None
-    """Asked when a connection broke: how the process has ended, in words, if it has."""
-    said: Callable[[], Iterable[str]] = tuple
-    """What the process has said meanwhile, for an error to repeat."""
-
-
-def route(
-    transport: str | BridgeLine, target: Address | None, args: Mapping[str, Any]
-) -> tuple[str, Address | None, Args]:
-    """The transport, target and args of a connection, which a bridge line has all in one.
-
-    Raises LocalProtocolError for a bridge line that has something to its side, or no transport.
-    """
-    if not isinstance(transport, BridgeLine):
-        return transport, target, Args(args)
-    if target is not None or args:
-        raise LocalProtocolError("a bridge line has a target and args of its own")
-    if transport.transport is None:
-        raise LocalProtocolError("a bridge line without a transport needs none")
-    return transport.transport, transport.address, transport.args
-
 
 _DIRECT = SystemNetwork(timeout=None)
 
@@ -151,7 +113,7 @@ class PortDialer:
                     raise
 
     async def _connect(self, port: Port, target: Address | None) -> Stream:
-        machine = _machine(port, target, self.args)
+        machine = port.handshake(target, self.args)
         stream = await self._reach(port)
         try:
             if machine is not None:
@@ -168,38 +130,14 @@ class PortDialer:
             return await self.network.dial(port.address)
         except OSError as error:
             await _raise_if_ended(port, error)
-            if isinstance(error, PtipcError):  # of a dialer that is not the operating system's
-                raise
-            text = f"cannot reach the port of {port.transport} at {port.address}: {_reason(error)}"
-            raise type(error)(error.errno, text) from error
+            raise port.unreachable(error) from error
 
     async def _dial_datagrams(self, target: Address | None) -> Datagrams:
         port = await self._find()
-        if port.protocol not in _DATAGRAMS:
-            raise LocalProtocolError(f"{port.transport} is spoken to in streams, not in datagrams")
-        if target is not None or self.args:
-            raise LocalProtocolError(_NOT_NOW.format(port.transport))
+        port.check_datagrams(target, self.args)
         if not isinstance(self.network, SystemNetwork):
             raise LocalProtocolError("datagrams are not led through another dialer")
         return await self.network.datagrams(port.address)
-
-
-def _machine(port: Port, target: Address | None, args: Args) -> Handshake | None:
-    """The handshake that a port wants; None: it wants none."""
-    if port.protocol in _VERSIONS:
-        if target is None:
-            raise LocalProtocolError("no target to dial")
-        version = _VERSIONS[port.protocol]
-        return SocksInitiator.for_dialect(port.dialect, target, args, version=version)
-    if port.protocol in _DATAGRAMS:
-        raise LocalProtocolError(f"{port.transport} is spoken to in datagrams, not in streams")
-    if target is not None or args:
-        raise LocalProtocolError(_NOT_NOW.format(port.transport))
-    return None
-
-
-class HungUp(RemoteProtocolError):
-    """The peer closed the connection in the middle of the handshake."""
 
 
 async def ask(machine: Handshake, stream: Stream) -> None:
@@ -216,32 +154,18 @@ async def ask(machine: Handshake, stream: Stream) -> None:
         if data := await stream.receive(machine.bytes_needed):
             machine.receive_data(data)
         else:
-            try:
-                machine.receive_eof()
-            except RemoteProtocolError as error:
-                raise HungUp(str(error)) from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+            receive_eof(machine)
 
 
 async def _raise_if_ended(port: Port, error: Exception) -> None:
     if port.ended is not None and (words := await port.ended()) is not None:
-        raise ProcessEnded(f"the process of {port.transport} ended with {words}") from error
+        raise port.end(words) from error
 
 
 async def _explain(error: Exception, port: Port, target: Address | None) -> None:
     """Raise an error again, with who said so about what; or not, if that would tell nothing."""
-    if isinstance(error, RequestRefused):
-        text = f"{port.transport} cannot connect to {target}: {error}"
-        if said := list(port.said()):
-            text += f"; meanwhile it said {', '.join(map(repr, said))}"
-        raise type(error)(text, error.code) from error
-    if isinstance(error, OSError | HungUp):
+    if has_broken(error):
         await _raise_if_ended(port, error)
-    if isinstance(error, RemoteProtocolError):
-        raise type(error)(f"the port of {port.transport} at {port.address}: {error}") from error
-    if isinstance(error, OSError) and not isinstance(error, PtipcError):
-        text = f"the connection to {port.transport} at {port.address} broke: {_reason(error)}"
-        raise type(error)(error.errno, text) from error
+    explained = port.explained(error, target)
+    if explained is not error:
+        raise explained from error

@@ -22,7 +22,7 @@ from ptipc.aio.clients import open_port
 from ptipc.aio.network import SystemNetwork
 from ptipc.aio.servers import open_server
 from ptipc.aio.service import Connections, Limits, Port, Service
-from ptipc.aio.transport import Capability, Transport, capabilities_of, described, version_of
+from ptipc.aio.transport import Transport, described, version_of
 from ptipc.core import codecs
 from ptipc.core.codecs import Address, LogLevel
 from ptipc.core.config import Config
@@ -45,7 +45,7 @@ from ptipc.core.messages import (
     Version,
 )
 from ptipc.core.session import TransportSession
-from ptipc.core.upstream import upstream_handshake
+from ptipc.core.upstream import proxy_problem
 from ptipc.osdep import start_thread
 
 __all__ = ["Dispatcher", "Outlet"]
@@ -259,13 +259,7 @@ class Dispatcher:
         proxy = self.config.proxy
         if proxy is None:
             return True
-        problem = None
-        try:
-            upstream_handshake(proxy, Address("192.0.2.1", 1))
-        except LocalProtocolError as error:
-            problem = str(error)
-        if asked and not any(Capability.STREAM in capabilities_of(each) for each in asked):
-            problem = "no transport connects by streams, and a proxy carries nothing else"
+        problem = proxy_problem(proxy, asked)
         self.say(ProxyDone() if problem is None else ProxyError(problem))
         return problem is None
 

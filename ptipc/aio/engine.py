@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from ptipc.aio.pipes import Pipes
+from ptipc.pipes import Pipes
 
 __all__ = [
     "BROKEN",

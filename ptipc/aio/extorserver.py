@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from attrs import define, field
 
 from ptipc.aio.accepting import Serving, serve_handshakes
-from ptipc.aio.network import listening_socket
 from ptipc.aio.streams import SocketStream, Stream, drive
-from ptipc.children import write_secret
 from ptipc.core.codecs import Address
 from ptipc.core.errors import PtipcError
-from ptipc.core.extorport import ExtOrPortResponder, serialize_cookie_file
+from ptipc.core.extorport import ExtOrPortResponder
 from ptipc.core.handshake import Handshake
 from ptipc.core.launch import Client
+from ptipc.launching import CookieFile
+from ptipc.sockets import bound_address, listening_socket
 
 __all__ = ["ExtOrPortServer", "Handler"]
 
@@ -62,20 +59,17 @@ class ExtOrPortServer:
     admit: Admit | None = field(default=None, kw_only=True)
     timeout: float = field(default=HANDSHAKE_TIMEOUT, kw_only=True)
     half_open: int = field(default=HALF_OPEN, kw_only=True)
-    _cookie: bytes = field(default=b"", init=False, repr=False)
+    _key: CookieFile = field(factory=CookieFile, init=False)
     _serving: Serving | None = field(default=None, init=False)
-    _directory: str | None = field(default=None, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
 
     async def __aenter__(self) -> ExtOrPortServer:
         listener = listening_socket(self.address)
         try:
-            host, port = listener.getsockname()[:2]
-            self.address = Address(host, port)
-            if self.cookie_file is None:
-                self._directory = tempfile.mkdtemp(prefix="ptipc-")
-                self.cookie_file = os.path.join(self._directory, "extended_orport_auth_cookie")
-            self.rotate()
+            self.address = bound_address(listener)
+            self._key.path = self.cookie_file
+            self._key.make()
+            self.cookie_file = self._key.path
             self._serving = serve_handshakes(
                 listener, self._machine, self._ready, self.timeout, half_open=self.half_open
             )
@@ -100,20 +94,16 @@ class ExtOrPortServer:
         The file is replaced in one step, so that whoever reads it finds one or the other.  Raises
         OSError, and then the old one is still good.
         """
-        assert self.cookie_file is not None
-        cookie = secrets.token_bytes(32)
-        write_secret(self.cookie_file, serialize_cookie_file(cookie))
-        self._cookie = cookie
+        self._key.rotate()
 
     def _remove(self) -> None:
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = self.cookie_file = None
+        self._key.remove()
+        self.cookie_file = self._key.path
 
     # --- connections
 
     def _machine(self) -> ExtOrPortResponder:
-        return ExtOrPortResponder(self._cookie, secrets.token_bytes(32))
+        return ExtOrPortResponder(self._key.cookie, secrets.token_bytes(32))
 
     def _ready(self, stream: SocketStream, machine: Handshake) -> None:
         assert isinstance(machine, ExtOrPortResponder)

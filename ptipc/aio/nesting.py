@@ -15,15 +15,16 @@ from attrs import define, field, frozen
 from ptipc.aio.datagrams import DatagramListener, Datagrams
 from ptipc.aio.network import Dialer, Network, StreamListener
 from ptipc.aio.streams import Stream
-from ptipc.aio.transport import (
-    Capability,
-    Listener,
-    Transport,
-    capabilities_of,
-    grants_early,
-)
+from ptipc.aio.transport import Listener, Transport
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import Args
+from ptipc.core.transports import (
+    Capability,
+    carried_inside,
+    grants_early,
+    nested_args,
+    published_args,
+)
 from ptipc.osdep import State
 
 __all__ = ["Nested", "one_shot", "through"]
@@ -119,11 +120,7 @@ class Nested:
 
     @capabilities.default
     def _both(self) -> Capability:
-        # What the outer one carries is the inner one's affair, but for the end of a direction.
-        carried = capabilities_of(self.inner)
-        if Capability.HALF_CLOSE not in capabilities_of(self.outer):
-            carried &= ~Capability.HALF_CLOSE
-        return carried
+        return carried_inside(self.outer, self.inner)
 
     @grant_early.default
     def _either(self) -> bool:
@@ -138,23 +135,13 @@ class Nested:
         inner = self.inner.listener(
             self._part(self.inner, options), through(network, listener=outer)
         )
-        return _NestedListener(
-            inner,
-            Args(
-                (f"{transport.name}.{key}", value)
-                for transport, listener in ((self.outer, outer), (self.inner, inner))
-                for key, value in listener.args.pairs
-            ),
-        )
+        published = {self.outer.name: outer.args, self.inner.name: inner.args}
+        return _NestedListener(inner, published_args(published))
 
     def _part(self, transport: Transport, args: Args) -> Args:
         """The args for one of the two."""
         other = self.inner if transport is self.outer else self.outer
-        return Args(
-            (key.removeprefix(f"{transport.name}."), value)
-            for key, value in args.pairs
-            if not key.startswith(f"{other.name}.")
-        )
+        return nested_args(args, transport.name, other.name)
 
 
 @frozen

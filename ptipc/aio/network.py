@@ -14,7 +14,7 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
@@ -23,8 +23,17 @@ from ptipc.aio.engine import connect
 from ptipc.aio.streams import SocketStream, Stream, drive
 from ptipc.core.codecs import Address, UpstreamProxy
 from ptipc.core.config import Config
-from ptipc.core.upstream import upstream_handshake
+from ptipc.core.upstream import source_address, upstream_handshake
 from ptipc.osdep import State, start_thread
+from ptipc.sockets import (
+    PAUSE,
+    Place,
+    bound_address,
+    concerns_one,
+    listening_socket,
+    literal,
+    look_up,
+)
 
 __all__ = [
     "DatagramDialer",
@@ -39,13 +48,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BACKLOG = 512
 DIAL_TIMEOUT = 60.0
 """How many seconds one connection, with the upstream proxy's handshake, may take."""
-GONE_AGAIN = (errno.ECONNABORTED, errno.EPERM, errno.EPROTO)
-"""What is wrong with one connection, and not with accepting (accept(2), "Error handling")."""
-PAUSE = 0.2
-"""How many seconds a listener waits when the operating system has no more connections for us."""
 
 
 class Dialer(Protocol):
@@ -118,8 +122,7 @@ class SocketListener:
 
     def __attrs_post_init__(self) -> None:
         self._socket.setblocking(False)
-        name = self._socket.getsockname()
-        self.address = Address(name[0], name[1])
+        self.address = bound_address(self._socket)
 
     async def accept(self) -> SocketStream:
         """The next connection.
@@ -187,32 +190,10 @@ class SocketListener:
         return None
 
     async def _overcome(self, error: OSError) -> None:
-        if error.errno not in GONE_AGAIN:
+        if not concerns_one(error):
             log.warning("no more connections for now: %s", error.strerror)
             # What we were to accept is still waiting, so without a pause we would spin.
             await asyncio.sleep(PAUSE)
-
-
-def listening_socket(address: Address) -> socket.socket:
-    """A socket that listens at an IP address.  Raises OSError, ValueError for a name."""
-    if address.ip is None:
-        raise ValueError(f"not an IP address to listen at: {address.host!r}")
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Not on Windows: there the option lets somebody else take the port as well.
-        if hasattr(socket, "SO_REUSEADDR") and not hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-Place: TypeAlias = tuple[int, tuple[Any, ...]]
-"""What the operating system calls an address: a family, and an IP address with more numbers."""
 
 
 @frozen(kw_only=True)
@@ -266,9 +247,7 @@ class SystemNetwork:
 
     def source_for(self, host: str) -> str | None:
         """The source address for what goes to an IP address; None: the system chooses."""
-        if Address(host, 0).is_loopback:
-            return None
-        return self.outbound_v6 if ":" in host else self.outbound_v4
+        return source_address(host, self.outbound_v4, self.outbound_v6)
 
     def _refuse_datagrams(self) -> None:
         if self.proxy is not None:
@@ -312,16 +291,10 @@ class SystemNetwork:
 
 async def places(target: Address, kind: socket.SocketKind) -> list[Place]:
     """What the operating system calls the target.  Raises OSError if it does not know the name."""
-    if target.ip is not None:
-        family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
-        return [(family, (target.host, target.port))]
-    look_up = functools.partial(socket.getaddrinfo, target.host, target.port, type=kind)
-    try:
-        found = await _in_a_thread(look_up)
-    except socket.gaierror as error:
-        # Its number is not an errno, and means nothing to those who look for one.
-        raise OSError(errno.EHOSTUNREACH, f"{target.host!r}: {error.strerror}") from None
-    return [(family, place) for family, _, _, _, place in found]
+    found = literal(target)
+    if found is None:
+        found = await _in_a_thread(functools.partial(look_up, target, kind))
+    return found
 
 
 async def _in_a_thread(work: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from ptipc.aio.engine import BROKEN, ONLY_ONCE, READABLE, WRITABLE, Engine
-from ptipc.aio.pipes import CAPACITY, Pipe
+from ptipc.pipes import CAPACITY, Pipe
 
 __all__ = ["CHUNK", "Change", "Done", "End", "MappedEnd", "PlainEnd", "Relay", "changed"]
 

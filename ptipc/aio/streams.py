@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import functools
 import socket
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -89,12 +90,33 @@ def _address(name: object) -> Address | None:
     return None
 
 
+class _Side(enum.Enum):
+    """What somebody waits for a connection to allow."""
+
+    READ = "read"
+    WRITE = "write"
+
+    def watch(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: socket.socket,
+        waiter: asyncio.Future[None],
+    ) -> None:
+        watch = loop.add_reader if self is _Side.READ else loop.add_writer
+        watch(connection, _settle, waiter, None)
+
+    def forget(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        (loop.remove_reader if self is _Side.READ else loop.remove_writer)(connection)
+
+
 @define(eq=False)
 class SocketStream:
     """A connected socket as a stream; the socket is non-blocking and belongs to the stream."""
 
     network: socket.socket
     _early: bytes = b""
+    _waiters: dict[_Side, asyncio.Future[None]] = field(factory=dict, init=False)
+    """Who waits for octets, and who for room."""
 
     def __attrs_post_init__(self) -> None:
         if self.network.gettimeout() != 0:
@@ -138,21 +160,58 @@ class SocketStream:
         if self._early:
             data, self._early = self._early[:limit], self._early[limit:]
             return data
-        if self.closed:
-            return b""
-        return await asyncio.get_running_loop().sock_recv(self.network, limit)
+        while not self.closed:
+            # Received when the caller runs and not before: a call that is cancelled loses nothing.
+            with contextlib.suppress(BlockingIOError):
+                return self.network.recv(limit)
+            try:
+                await self._ready(_Side.READ)
+            except NotImplementedError:
+                return await asyncio.get_running_loop().sock_recv(self.network, limit)
+        return b""
 
     async def send(self, data: bytes) -> None:
-        if self.closed:
-            raise BrokenPipeError("the stream is closed")
-        await asyncio.get_running_loop().sock_sendall(self.network, data)
+        left = memoryview(data)
+        while not self.closed:
+            with contextlib.suppress(BlockingIOError):
+                left = left[self.network.send(left) :]
+            if not left:
+                return
+            try:
+                await self._ready(_Side.WRITE)
+            except NotImplementedError:
+                await asyncio.get_running_loop().sock_sendall(self.network, left)
+                return
+        raise BrokenPipeError("the stream is closed")
 
     async def send_eof(self) -> None:
         if not self.closed:
             self.network.shutdown(socket.SHUT_WR)
 
     async def aclose(self) -> None:
+        # Whoever waits is woken, and the event loop forgets the number before it is given away.
+        for side, waiter in self._waiters.items():
+            side.forget(waiter.get_loop(), self.network)
+            _settle(waiter, None)
         self.network.close()
+
+    async def _ready(self, side: _Side) -> None:
+        """Wait until there are octets, or there is room.
+
+        Raises NotImplementedError where the event loop cannot watch a connection, on Windows.
+        """
+        if side in self._waiters:
+            raise RuntimeError(f"two at a time want to {side.value} the same stream")
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        side.watch(loop, self.network, waiter)
+        self._waiters[side] = waiter
+        try:
+            await waiter
+        finally:
+            del self._waiters[side]
+            if not self.closed:
+                side.forget(loop, self.network)
 
 
 Transform: TypeAlias = Change

@@ -19,7 +19,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from ptipc.aio.dialing import DIAL_TIMEOUT, Port, PortDialer, route
+from ptipc.aio.dialing import DIAL_TIMEOUT, PortDialer
 from ptipc.aio.events import Events, Hearers
 from ptipc.aio.host import TransportProcess, launch_plan
 from ptipc.aio.process import uninterrupted
@@ -29,6 +29,7 @@ from ptipc.core.codecs import Address
 from ptipc.core.dialects import Role
 from ptipc.core.escapes import NO_ARGS
 from ptipc.core.launch import LaunchError, Plan, ProcessEnded, Recent
+from ptipc.core.ports import Port, route
 from ptipc.core.session import Event
 from ptipc.core.supervision import Abandoned, Backoff, Down, GaveUp, Said, SupervisorEvent, Up
 from ptipc.osdep import exit_words

@@ -8,7 +8,6 @@ two small functions.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -21,6 +20,14 @@ from ptipc.aio.network import Dialer, Network, StreamListener
 from ptipc.aio.streams import CHUNK, Stream
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import NO_ARGS, Args
+from ptipc.core.transports import (
+    STREAMS,
+    Capability,
+    capabilities_of,
+    described,
+    grants_early,
+    version_of,
+)
 
 __all__ = [
     "STREAMS",
@@ -31,6 +38,7 @@ __all__ = [
     "Transport",
     "Wrap",
     "capabilities_of",
+    "described",
     "grants_early",
     "version_of",
 ]
@@ -41,21 +49,6 @@ HANDSHAKE_TIMEOUT = 30.0
 """How many seconds a client of a server transport has for the transport's own handshake."""
 LINGER = 5.0
 """How many seconds without an octet the other direction may last where there is no half-close."""
-
-
-class Capability(enum.Flag):
-    """What a transport can carry; whoever uses one asks before, and says so if it does not fit."""
-
-    STREAM = enum.auto()
-    """Octets in order: its dialer has ``dial``, its listener ``listen``."""
-    DATAGRAM = enum.auto()
-    """Datagrams: its dialer has ``dial_datagrams``, its listener ``listen_datagrams``."""
-    HALF_CLOSE = enum.auto()
-    """The end of one direction of a stream, while the other goes on."""
-
-
-STREAMS = Capability.STREAM | Capability.HALF_CLOSE
-"""What a transport is taken to carry that does not say."""
 
 
 class Listener(Protocol):
@@ -114,23 +107,6 @@ class Transport(Protocol):
     def listener(self, options: Args, network: Network) -> Listener:
         """The server side, for the options of its operator.  Raises ValueError for bad ones."""
         ...
-
-
-def capabilities_of(transport: Transport) -> Capability:
-    """What a transport can carry."""
-    declared: Capability = getattr(transport, "capabilities", STREAMS)
-    return declared
-
-
-def version_of(transport: Transport) -> str | None:
-    """What hosts are told as the version of a transport."""
-    version: str | None = getattr(transport, "version", None)
-    return version
-
-
-def grants_early(transport: Transport) -> bool:
-    """Whether applications are told that they are connected before they are."""
-    return bool(getattr(transport, "grant_early", False))
 
 
 Wrap = Callable[[Stream, Args], Awaitable[Stream]]
@@ -266,13 +242,6 @@ class _WrapAcceptor:
             transport.logger.info("%s: a client failed: %s", transport.name, described(error))
         else:
             self._ready.put_nowait(made)
-
-
-def described(error: BaseException) -> str:
-    """An error for a person to read: never nothing, as TimeoutError has it."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "it took too long"
-    return str(error) or type(error).__name__
 
 
 @define(eq=False)

@@ -26,7 +26,7 @@ from ptipc.aio import (
     drive,
 )
 from ptipc.aio.datagrams import UdpSocket
-from ptipc.aio.network import SocketListener, listening_socket
+from ptipc.aio.network import SocketListener
 from ptipc.aio.service import Limits
 from ptipc.core.codecs import Address
 from ptipc.core.config import Config
@@ -38,6 +38,7 @@ from ptipc.core.launch import launch_config
 from ptipc.core.messages import CMethod, SMethod
 from ptipc.core.session import HostSession
 from ptipc.core.socks import SocksInitiator
+from ptipc.sockets import listening_socket
 
 T = TypeVar("T")
 DEADLINE = 30.0

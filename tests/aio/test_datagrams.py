@@ -16,11 +16,12 @@ from ptipc.aio.datagrams import (
     UdpAcceptor,
     UdpSocket,
 )
-from ptipc.aio.network import SocketListener, listening_socket
+from ptipc.aio.network import SocketListener
 from ptipc.aio.streams import SocketStream
 from ptipc.core.codecs import Address
 from ptipc.core.datagrams import LengthFraming, StunFraming
 from ptipc.core.errors import RemoteProtocolError
+from ptipc.sockets import listening_socket
 from tests.aio.loopback import LOOPBACK, nobody_listens, scenario, udp_echo
 
 NETWORK = SystemNetwork()

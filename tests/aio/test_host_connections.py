@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 from ptipc.aio import Stream, SystemNetwork, TransportProcess, launch
 from ptipc.core.bridgelines import BridgeLine
 from ptipc.core.codecs import Address
+from ptipc.core.dialects import Stream as Output
 from ptipc.core.errors import LocalProtocolError
-from ptipc.core.launch import Client, ProcessEnded
+from ptipc.core.launch import Client, ProcessEnded, plan
 from ptipc.core.messages import Log
 from ptipc.core.session import Heard
-from ptipc.core.socks import TargetRefused
+from ptipc.core.socks import TargetRefused, TargetUnreachable
 
 from .hosting import (
     LoopFactory,
@@ -125,18 +127,49 @@ def test_a_dialer_can_be_kept_and_used_again() -> None:
     run(main())
 
 
-def test_a_refusal_says_what_the_process_said_meanwhile() -> None:
+def test_a_refusal_is_an_error_of_the_operating_system_too() -> None:
     async def main() -> None:
         async with launch(HONEST, client=["one"]) as process:
             target = Address("127.0.0.1", unused_port())
             with pytest.raises(TargetRefused) as caught:
                 await process.dial("one", target)
-            text = str(caught.value)
-            assert text.startswith(f"one cannot connect to {target}: the target refused")
+            assert str(caught.value).startswith(f"one cannot connect to {target}: the target refus")
             assert caught.value.code == 5
-            assert caught.value.errno == 111
+            assert caught.value.errno == errno.ECONNREFUSED
 
     run(main())
+
+
+def test_a_refusal_says_what_the_process_said_meanwhile() -> None:
+    """What is for people, and not what it said before."""
+    process = TransportProcess(plan(["by hand"], client=["one"]))
+
+    def say(*lines: str) -> None:
+        process.receive(Output.STDOUT, "".join(f"{line}\n" for line in lines).encode())
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(3)
+        writer.write(b"\5\0")
+        await reader.readexactly(10)
+        say('LOG SEVERITY=debug MESSAGE="a detail"', "STATUS TRANSPORT=one BRIDGE=unreachable")
+        say('LOG SEVERITY=warning MESSAGE="no way"', "HELLO")
+        writer.write(b"\5\4\0\1" + bytes(6))
+        writer.close()
+
+    async def main() -> str:
+        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+            place = Address(*server.sockets[0].getsockname())
+            say("VERSION 1", f"CMETHOD one socks5 {place}", "CMETHODS DONE")
+            say('LOG SEVERITY=warning MESSAGE="long ago"')
+            with pytest.raises(TargetUnreachable) as caught:
+                await process.dial("one", Address("192.0.2.7", 443))
+            return str(caught.value)
+
+    assert run(main()) == (
+        "one cannot connect to 192.0.2.7:443: the target cannot be reached (reply 0x04); meanwhile "
+        "it said 'STATUS TRANSPORT=one BRIDGE=unreachable', "
+        "'LOG SEVERITY=warning MESSAGE=\"no way\"'"
+    )
 
 
 @loops

@@ -1,4 +1,4 @@
-"""The end of transport processes: whenever it comes, and whoever forgets about it, nothing is left."""
+"""The end of transport processes: whenever it comes, and whoever forgets it, nothing is left."""
 
 from __future__ import annotations
 

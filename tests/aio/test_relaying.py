@@ -318,7 +318,7 @@ def test_a_pipe_that_is_not_empty_is_not_used_again(
 def test_who_gets_no_pipe_because_others_hold_them_all_copies(
     run_engine: Run, pipes: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptipc.aio.pipes.LENT", 1)
+    monkeypatch.setattr("ptipc.pipes.LENT", 1)
 
     async def test() -> None:
         async with relayed(buffer=65536) as stalled:
