@@ -27,7 +27,16 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from ptipc.aio import Dialer, Listener, Network, Stream, StreamTransport, map_stream, run
+from ptipc.aio import (
+    Dialer,
+    Listener,
+    Network,
+    Stream,
+    StreamTransport,
+    map_stream,
+    receive_exactly,
+    run,
+)
 from ptipc.core.escapes import Args
 from ptipc.osdep import State
 
@@ -103,7 +112,7 @@ async def client(theirs: X25519PublicKey, stream: Stream, args: Args) -> Stream:
 
 async def server(mine: X25519PrivateKey, stream: Stream, options: Args) -> Stream:
     """Hear a hello that only they can have said who know our cert, answer it, and talk."""
-    salt = await exactly(stream, KEY)
+    salt = await receive_exactly(stream, KEY)
     try:
         public = mine.public_key().public_bytes_raw()
         theirs = await receive_hello(stream, derive(public, salt, b"hello"))
@@ -126,19 +135,9 @@ async def send_hello(stream: Stream, salt: bytes, key: bytes, mine: X25519Privat
 
 async def receive_hello(stream: Stream, key: bytes) -> X25519PublicKey:
     """The other end's key for this connection.  Raises InvalidTag."""
-    said = Opening(key).open(await exactly(stream, KEY + 2 + TAG))
-    await exactly(stream, int.from_bytes(said[KEY:], "big"))
+    said = Opening(key).open(await receive_exactly(stream, KEY + 2 + TAG))
+    await receive_exactly(stream, int.from_bytes(said[KEY:], "big"))
     return X25519PublicKey.from_public_bytes(said[:KEY])
-
-
-async def exactly(stream: Stream, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = await stream.receive(count - len(data))
-        if not more:
-            raise ConnectionResetError("the connection ended within the handshake")
-        data += more
-    return data
 
 
 def derive(secret: bytes, salt: bytes, purpose: bytes, size: int = KEY) -> bytes:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 
 from attrs import frozen
 
-from ptipc.aio import Listener, Network, Stream, StreamListener, run
+from ptipc.aio import Listener, Network, Stream, StreamListener, receive_exactly, run
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import NO_ARGS, Args
 
@@ -67,20 +67,10 @@ NOBODY = Message(END | CLOSED, 0, b"")  # the answer to polls for a stream that 
 
 
 async def read_message(stream: Stream) -> Message:
-    flags, room, size = MESSAGE.unpack(await exactly(stream, MESSAGE.size))
+    flags, room, size = MESSAGE.unpack(await receive_exactly(stream, MESSAGE.size))
     if size > PIECE:
         raise ConnectionAbortedError("a message that is too long")
-    return Message(flags, room, await exactly(stream, size))
-
-
-async def exactly(stream: Stream, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = await stream.receive(count - len(data))
-        if not more:
-            raise ConnectionResetError("the connection ended within a poll")
-        data += more
-    return data
+    return Message(flags, room, await receive_exactly(stream, size))
 
 
 class Mailbox:
@@ -333,7 +323,7 @@ class Acceptor:
         with contextlib.suppress(OSError):
             try:
                 async with asyncio.timeout(POLL):
-                    token, number = REQUEST.unpack(await exactly(stream, REQUEST.size))
+                    token, number = REQUEST.unpack(await receive_exactly(stream, REQUEST.size))
                     message = await read_message(stream)
                     visitor = self._visitor(token, number, stream.peer)
                     answer = visitor.answer(number, message) if visitor else NOBODY

@@ -1,4 +1,4 @@
-"""An adapter for socksio (https://pypi.org/project/socksio/), a SOCKS client for other people's I/O.
+"""An adapter for socksio (on PyPI), a SOCKS client for other people's I/O.
 
 It shows what an adapter looks like, and does not need ptipc:
 

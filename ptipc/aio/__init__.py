@@ -9,7 +9,15 @@ from ptipc.aio.host import LaunchError, ProcessEnded, TransportProcess, launch
 from ptipc.aio.nesting import Nested, one_shot, through
 from ptipc.aio.network import DatagramDialer, Dialer, Network, StreamListener, SystemNetwork
 from ptipc.aio.program import run
-from ptipc.aio.streams import MappedStream, SocketStream, Stream, drive, map_stream, relay
+from ptipc.aio.streams import (
+    MappedStream,
+    SocketStream,
+    Stream,
+    drive,
+    map_stream,
+    receive_exactly,
+    relay,
+)
 from ptipc.aio.supervise import GaveUp, Supervisor, supervise
 from ptipc.aio.transport import (
     Capability,
@@ -59,6 +67,7 @@ __all__ = [
     "map_stream",
     "one_shot",
     "plan",
+    "receive_exactly",
     "relay",
     "run",
     "supervise",

@@ -18,8 +18,7 @@ from ptipc.aio.service import AcceptLoop, Port, Service
 from ptipc.aio.streams import SocketStream, Stream, drive
 from ptipc.aio.transport import grants_early
 from ptipc.aio.udp import UdpPort
-from ptipc.core.codecs import TARGET, Address, Mode
-from ptipc.core.errors import LocalProtocolError
+from ptipc.core.codecs import Address, Mode
 from ptipc.core.handshake import Handshake
 from ptipc.core.socks import SocksResponder, reply_for
 from ptipc.sockets import bound_address, listening_socket
@@ -39,26 +38,12 @@ async def open_port(service: Service, place: Address) -> Port:
     service.check_mode()
     if service.config.mode is Mode.SOCKS5:
         return SocksPort(service, place)
-    target = _server_address(service)
+    target = service.config.server_for(service.name)
     # The options are all it will ever be told: it shall judge them now.
     service.transport.dialer(service.options, service.network)
     if service.config.mode is Mode.TRANSPARENT_TCP:
         return TransparentPort.listen(service, target, place)
     return await UdpPort.listen(service, target, place)
-
-
-def _server_address(service: Service) -> Address:
-    """Where the server is, for applications that cannot say it (PT 3.0 section 1.1.2, C36)."""
-    given = service.options.get("serverAddress")
-    if given is not None:
-        try:
-            return TARGET.parse(str(given))
-        except ValueError as error:
-            raise LocalProtocolError(f"the option serverAddress: {error}") from None
-    if service.config.target is None:
-        mode = service.config.mode.value
-        raise LocalProtocolError(f"the mode {mode} needs to know the server: option serverAddress")
-    return service.config.target
 
 
 @define(eq=False)

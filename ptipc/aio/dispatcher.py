@@ -12,9 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TypeAlias
+from collections.abc import Coroutine, Sequence
 
 from attrs import define, field
 
@@ -27,7 +25,7 @@ from ptipc.core import codecs
 from ptipc.core.codecs import Address, LogLevel
 from ptipc.core.config import Config
 from ptipc.core.conversation import Phase
-from ptipc.core.dialects import Role, Stream
+from ptipc.core.dialects import Role
 from ptipc.core.errors import ConfigError, LocalProtocolError, PtipcError
 from ptipc.core.messages import (
     CMethod,
@@ -47,6 +45,7 @@ from ptipc.core.messages import (
 from ptipc.core.session import TransportSession
 from ptipc.core.upstream import proxy_problem
 from ptipc.osdep import start_thread
+from ptipc.voice import Outlet, Voice
 
 __all__ = ["Dispatcher", "Outlet"]
 
@@ -54,15 +53,6 @@ log = logging.getLogger(__name__)
 
 EX_SOFTWARE = 70
 """The exit status for a fault of our own (sysexits.h)."""
-EARLY = 100
-"""How many LOG lines are kept for the time after ``VERSION``."""
-
-Outlet: TypeAlias = Callable[[Stream, bytes], object]
-"""What is called with each line, and where it belongs; from any thread, but one at a time.
-
-It has to return soon.  False means that the line is lost.  ``HostSession.receive_data`` is one.
-"""
-
 _LOOPBACK = Address("127.0.0.1", 0)
 
 
@@ -80,12 +70,8 @@ class Dispatcher:
     logger: logging.Logger = field(default=log, kw_only=True)
     """Where it is said what becomes of connections."""
     _session: TransportSession = field(init=False)
-    # Signal handlers speak and stop as well, in the middle of whatever the main thread does.
-    _speaking: threading.RLock = field(factory=threading.RLock, init=False)
-    _speaker: int | None = field(default=None, init=False)
-    """The thread that is saying something."""
-    _lost: int = field(default=0, init=False)
-    _early: deque[Log] = field(factory=lambda: deque(maxlen=EARLY), init=False)
+    _voice: Voice = field(init=False)
+    # Signal handlers stop as well, in the middle of whatever the main thread does.
     _ending: threading.RLock = field(factory=threading.RLock, init=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _asked_to_stop: bool = field(default=False, init=False)
@@ -97,6 +83,7 @@ class Dispatcher:
 
     def __attrs_post_init__(self) -> None:
         self._session = TransportSession(self.config)
+        self._voice = Voice(self._session, self.outlet)
         self._network = SystemNetwork.of(self.config)
         self._connections = Connections(self.logger)
 
@@ -107,12 +94,7 @@ class Dispatcher:
 
         Raises LocalProtocolError if it cannot be said, or not now.
         """
-        with self._speaking:
-            self._speaker = threading.get_ident()
-            try:
-                self._say(message)
-            finally:
-                self._speaker = None
+        self._voice.say(message)
 
     def log(self, message: Log) -> None:
         """Say a LOG line if the host wants to hear it; from any thread.
@@ -120,37 +102,7 @@ class Dispatcher:
         Lines from before ``VERSION`` come behind it.  When too many are lost because nobody reads
         them, the next one is preceded by their number.
         """
-        if self._speaker == threading.get_ident():
-            return  # whoever carries our lines has something to log about that
-        with contextlib.suppress(LocalProtocolError):
-            self.say(message)
-
-    def _say(self, message: Message) -> None:
-        if isinstance(message, Log):
-            if self._session.phase is Phase.START:
-                self._early.append(message)
-                return
-            if self._lost:
-                lost = Log(LogLevel.WARNING, f"{self._lost} lines were lost, for nobody read them")
-                if not self._write(lost):
-                    self._lost += 1
-                    return
-                self._lost = 0
-        if not self._write(message):
-            self._lost += 1
-        elif isinstance(message, Version):
-            while self._early:
-                self._write(self._early.popleft())
-
-    def _write(self, message: Message) -> bool:
-        return all(
-            self.outlet(stream, data) is not False for stream, data in self._session.send(message)
-        )
-
-    def _fail(self, error: ConfigError) -> None:
-        with self._speaking:
-            for stream, data in self._session.fail(error):
-                self.outlet(stream, data)
+        self._voice.log(message)
 
     # --- its life
 
@@ -216,7 +168,7 @@ class Dispatcher:
             text = f"the transport process failed: {described(error)}"
             # Too late if one has been said already.
             with contextlib.suppress(LocalProtocolError):
-                self._fail(ConfigError(EnvError(text), text, self.config.dialect))
+                self._voice.fail(ConfigError(EnvError(text), text, self.config.dialect))
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -87,7 +87,7 @@ class _Through:
         return found
 
 
-@define
+@define(eq=False)
 class _OneShot:
     _stream: Stream | None
 

@@ -24,10 +24,11 @@ __all__ = ["CHUNK", "Change", "Done", "End", "MappedEnd", "PlainEnd", "Relay", "
 CHUNK: Final = 65536
 """How many octets are asked for at a time."""
 
-LARGE_CHUNK: Final = 262144
+LARGE_CHUNK: Final = 122880
 """How many octets are asked for when there are many, and the sink takes them as they come.
 
-Each time the kernel is asked it wakes whoever sends; that costs more than the octets do.
+Each time the kernel is asked it wakes whoever sends, which costs more than the octets do.  But from
+128 KiB on the C library maps and unmaps memory each time (mallopt(3)), which costs more than that.
 """
 
 TURN: Final = 1 << 20

@@ -20,6 +20,7 @@ from ptipc.aio.engine import running_engine
 from ptipc.aio.relaying import CHUNK, Change, Done, End, MappedEnd, PlainEnd, Relay, changed
 from ptipc.core.codecs import Address
 from ptipc.core.handshake import Handshake
+from ptipc.sockets import address_of
 
 __all__ = [
     "CHUNK",
@@ -30,6 +31,7 @@ __all__ = [
     "Transform",
     "drive",
     "map_stream",
+    "receive_exactly",
     "relay",
     "start_relay",
 ]
@@ -83,13 +85,6 @@ class Stream(Protocol):
         ...
 
 
-def _address(name: object) -> Address | None:
-    """What the operating system calls an address, as ours; None for Unix sockets and the like."""
-    if isinstance(name, tuple) and len(name) >= 2:
-        return Address(str(name[0]), int(name[1]))
-    return None
-
-
 class _Side(enum.Enum):
     """What somebody waits for a connection to allow."""
 
@@ -128,14 +123,14 @@ class SocketStream:
     @property
     def peer(self) -> Address | None:
         with contextlib.suppress(OSError):
-            return _address(self.network.getpeername())
+            return address_of(self.network.getpeername())
         return None
 
     @property
     def local(self) -> Address | None:
         """Our own address of the connection."""
         with contextlib.suppress(OSError):
-            return _address(self.network.getsockname())
+            return address_of(self.network.getsockname())
         return None
 
     @property
@@ -278,6 +273,20 @@ class MappedStream:
 def map_stream(stream: Stream, encode: Transform, decode: Transform) -> MappedStream:
     """A stream that sends through ``encode`` and receives through ``decode``."""
     return MappedStream(stream, encode, decode)
+
+
+async def receive_exactly(stream: Stream, count: int) -> bytes:
+    """The next ``count`` octets of a stream, as a transport's own handshake needs them.
+
+    Raises ConnectionResetError if the stream ends before, and OSError if the connection broke.
+    """
+    data = bytearray()
+    while len(data) < count:
+        piece = await stream.receive(count - len(data))
+        if not piece:
+            raise ConnectionResetError(f"the stream ended after {len(data)} of {count} octets")
+        data += piece
+    return bytes(data)
 
 
 async def drive(machine: Handshake, stream: SocketStream, timeout: float | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
-from ptipc.core.codecs import Address, LogLevel, Mode, UpstreamProxy
+from ptipc.core.codecs import TARGET, Address, LogLevel, Mode, UpstreamProxy
 from ptipc.core.configread import ReadFile, Reading, is_absolute, is_nested, negotiated, role_of
 from ptipc.core.dialects import DIALECTS, Dialect, Role
 from ptipc.core.errors import LocalProtocolError
@@ -120,6 +120,24 @@ class Config:
     def bind_address_for(self, name: str) -> Address | None:
         """Where a server's transport listens; None: it chooses."""
         return self.bind_addresses.get(name)
+
+    def server_for(self, name: str) -> Address:
+        """Where the server is, for applications of a client that cannot say it (C36).
+
+        Raises LocalProtocolError if it is not said, or in a way that cannot be read.
+        Source: PT 3.0 section 1.1.2.
+        """
+        given = self.options_for(name).get("serverAddress")
+        if given is not None:
+            try:
+                return TARGET.parse(str(given))
+            except ValueError as error:
+                raise LocalProtocolError(f"the option serverAddress: {error}") from None
+        if self.target is None:
+            raise LocalProtocolError(
+                f"the mode {self.mode.value} needs to know the server: option serverAddress"
+            )
+        return self.target
 
     # --- the transport's way
 

@@ -230,7 +230,7 @@ class Credentials(AuthMethod):
         """Say both."""
         self._refuse_args(args)
         name, secret = self._fields()
-        text = f"user name {self.user!r} and its password"
+        text = "our user name and password"
         yield from _send_fields(name, secret, reader, send, RequestForbidden, text)
 
     def user_id(self, args: Args) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from ptipc.aio import receive_exactly
 from tests.aio.connections import Run, connected, settle
 
 
@@ -96,6 +97,25 @@ def test_sending_waits_for_room(run: Run) -> None:
             received += await other.receive()
         await sending
         assert received == data
+        await one.aclose()
+        await other.aclose()
+
+    run(test())
+
+
+def test_exactly_so_many_octets_or_an_error(run: Run) -> None:
+    """A handshake's field is received whole, and a stream that ends within it has broken."""
+
+    async def test() -> None:
+        one, other = connected()
+        await other.send(b"ab")
+        receiving = asyncio.create_task(receive_exactly(one, 3))
+        await settle()
+        await other.send(b"cde")
+        assert await receiving == b"abc"
+        await other.send_eof()
+        with pytest.raises(ConnectionResetError, match="after 2 of 4"):
+            await receive_exactly(one, 4)
         await one.aclose()
         await other.aclose()
 
