@@ -113,6 +113,9 @@ def _serialize_address(address: Address) -> bytes:
     return host + address.port.to_bytes(2, "big")
 
 
+_NOWHERE = _serialize_address(Address("0.0.0.0", 0))
+
+
 def _read_address(reader: Reader, kind: int) -> Steps[tuple[bytes | str, int] | None]:
     """The host, octets if it is a name, and the port; None if there is no such kind of address."""
     host: bytes | str
@@ -188,8 +191,7 @@ class SocksResponder(Handshake):
 
         Raises LocalProtocolError if the request has not been read, or was answered.
         """
-        bound = bound or Address("0.0.0.0", 0)
-        address = _serialize_address(bound)
+        address = _NOWHERE if bound is None else _serialize_address(bound)
         if self.version == 4:
             # The address means nothing here, and there is no room for any but IPv4.
             port, ip = (address[-2:], address[1:-2]) if address[0] == 1 else (bytes(2), bytes(4))
