@@ -38,15 +38,20 @@ IMPURE = {
 FLOORS = {
     "core": 0,
     "": 1,  # the front door, ptipc/__init__.py: it shows the core
-    "osdep": 2,
+    "osdep": 1,
+    "pipes": 1,
+    "sockets": 1,
     "children": 2,
     "logs": 2,
-    "aio": 3,
-    "blocking": 3,
-    "conformance": 4,
-    "testing": 4,
-    "cli": 5,
-    "__main__": 6,
+    "launching": 3,
+    "voice": 2,
+    "program": 3,
+    "aio": 4,
+    "blocking": 4,
+    "conformance": 5,
+    "testing": 5,
+    "cli": 6,
+    "__main__": 7,
 }
 """How high a room is; imports go down, or stay in the room."""
 
@@ -97,7 +102,7 @@ def core_is_pure(module: str, source: str) -> list[str]:
 
 
 def imports_go_down(module: str, source: str) -> list[str]:
-    """core; osdep, children, logs; aio or blocking; testing and conformance; cli."""
+    """core; what both layers share; aio or blocking; testing and conformance; cli."""
     found = []
     for name in imported(module, source):
         if name.split(".")[0] != "ptipc":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,12 +12,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-import tests.operations
-from ptipc.core.dialects import DIALECTS, Row
+from ptipc.conformance import cases
+from ptipc.conformance.answering import answer
+from ptipc.conformance.operations import OPERATIONS, operation_names
+from ptipc.conformance.questions import Complaint, complaint, questions
+from ptipc.core.dialects import DIALECTS, Dialect, Row
 from ptipc.core.messages import FORMS
 from ptipc.core.parameters import PARAMETERS
-from tests.operations import CodecOperation, Operation, WireOperation
-from tests.replay import Case, canonical, play_emit, play_exchange, play_parse
 
 FIXTURES = Path(__file__).parents[1] / "spec-fixtures"
 
@@ -42,42 +41,18 @@ def load(path: Path) -> Any:
 
 
 SCHEMAS = {path: load(path) for path in sorted((FIXTURES / "schema").glob("*.json"))}
-FILES = {path: load(path) for path in sorted(FIXTURES.rglob("*.json")) if path not in SCHEMAS}
-CASES: list[Case] = [case for file in FILES.values() for case in file["cases"]]
+DOCUMENTS = {path: load(path) for path in sorted(FIXTURES.rglob("*.json")) if path not in SCHEMAS}
+FILES = {path: file for path, file in DOCUMENTS.items() if path.parent.name in cases.KINDS}
+CASES: list[dict[str, Any]] = [case for file in FILES.values() for case in file["cases"]]
 REGISTRY: Registry[Any] = Registry().with_resources(
     (schema["$id"], Resource.from_contents(schema)) for schema in SCHEMAS.values()
 )
+QUIET = cases.load(("codec", "config", "wire", "session"), FIXTURES)
+"""What can be judged without a process to start."""
 
 
-def _operations() -> dict[str, CodecOperation | WireOperation | Operation]:
-    found: dict[str, CodecOperation | WireOperation | Operation] = {}
-    for info in pkgutil.iter_modules(tests.operations.__path__, "tests.operations."):
-        for name, operation in importlib.import_module(info.name).OPERATIONS.items():
-            assert name not in found, f"two operations are called {name}"
-            found[name] = operation
-    return found
-
-
-OPERATIONS = _operations()
-
-
-def operation_of(name: str) -> CodecOperation | WireOperation | Operation | None:
-    """What an op means; the two directions of a codec are one operation."""
-    return OPERATIONS.get(name) or OPERATIONS.get(name.rpartition("/")[0])
-
-
-def each(kind: type, cases: Iterable[Case] = CASES) -> pytest.MarkDecorator:
-    """Every case whose operation is of a kind, in every dialect that it is about."""
-    return pytest.mark.parametrize(
-        ("case", "dialect"),
-        [
-            pytest.param(case, dialect, id=f"{case['id']}-{dialect.version}")
-            for case in cases
-            if isinstance(operation_of(case["op"]), kind)
-            for dialect in DIALECTS
-            if dialect.version in case["dialects"]
-        ],
-    )
+def name_of(path: Path) -> str:
+    return path.relative_to(FIXTURES).as_posix()
 
 
 # --- the files are well formed --------------------------------------------------------------------
@@ -89,16 +64,20 @@ def test_the_schemas_are_schemas(path: Path) -> None:
     assert SCHEMAS[path]["$id"] == f"tag:ptipc,2026:{path.name.removesuffix('.schema.json')}/v1"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FIXTURES).as_posix())
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_the_files_follow_their_schema(path: Path) -> None:
-    schema = SCHEMAS[(path.parent / FILES[path]["$schema"]).resolve()]
-    errors = Draft202012Validator(schema, registry=REGISTRY).iter_errors(FILES[path])
+    schema = SCHEMAS[(path.parent / DOCUMENTS[path]["$schema"]).resolve()]
+    errors = Draft202012Validator(schema, registry=REGISTRY).iter_errors(DOCUMENTS[path])
     found = [f"{error.json_path}: {error.message[:200]}" for error in errors]
     assert found == []
-    assert FILES[path]["fixture"] == path.relative_to(FIXTURES).with_suffix("").as_posix()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(FIXTURES).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_knows_its_name(path: Path) -> None:
+    assert f"{FILES[path]['fixture']}.json" == name_of(path)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_the_files_are_the_same_everywhere(path: Path) -> None:
     """No carriage returns, tabs or blanks at the end of a line, and a line feed at the end."""
     lines = path.read_bytes().decode("utf-8").split("\n")
@@ -113,11 +92,11 @@ def test_every_case_has_a_name_of_its_own() -> None:
 
 
 def test_every_operation_is_known() -> None:
-    assert {case["op"] for case in CASES if operation_of(case["op"]) is None} == set()
+    assert {case.op for case in QUIET} - set(operation_names()) == set()
 
 
 def test_every_operation_has_a_case() -> None:
-    used = {name for case in CASES for name in (case["op"], case["op"].rpartition("/")[0])}
+    used = {name for case in QUIET for name in (case.op, case.op.rpartition("/")[0])}
     assert set(OPERATIONS) - used == set()
 
 
@@ -127,46 +106,38 @@ def test_every_operation_is_explained() -> None:
     assert {name for name in OPERATIONS if f"`{name}`" not in text} == set()
 
 
+def test_what_is_acceptable_is_written_in_another_way() -> None:
+    """A text that is written as it was read is valid, and no other is."""
+    wrong = [
+        case.id
+        for case in QUIET
+        if case.op.endswith("/parse") and case.kind == "codec"
+        if (case.content.get("emitted") == case.content["input"]["text"])
+    ]
+    assert wrong == []
+
+
 # --- the cases hold -------------------------------------------------------------------------------
 
 
-@each(CodecOperation)
-def test_a_text(case: Case, dialect: Any) -> None:
-    operation = operation_of(case["op"])
-    assert isinstance(operation, CodecOperation)
-    play = play_parse if case["op"].endswith("/parse") else play_emit
-    play(operation, case, dialect)
-
-
-@pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
-@each(WireOperation)
-def test_an_exchange(case: Case, dialect: Any, split: bool) -> None:
-    operation = operation_of(case["op"])
-    assert isinstance(operation, WireOperation)
-    play_exchange(operation, case, dialect, split=split)
-
-
-OPEN_ENDED = [
-    case
-    for case in CASES
-    if case["result"] != "invalid"
-    and not any("eof" in step or "timeout" in step for step in case.get("script", ()))
-]
-
-
-@pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
-@each(WireOperation, OPEN_ENDED)
-def test_an_exchange_leaves_what_follows_it(case: Case, dialect: Any, split: bool) -> None:
-    operation = operation_of(case["op"])
-    assert isinstance(operation, WireOperation)
-    play_exchange(operation, case, dialect, split=split, trailing=True)
-
-
-@each(Operation)
-def test_an_operation(case: Case, dialect: Any) -> None:
-    operation = operation_of(case["op"])
-    assert isinstance(operation, Operation)
-    assert canonical(operation.run(case, dialect)) == canonical(case["output"])
+@pytest.mark.parametrize(
+    ("case", "dialect"),
+    [
+        pytest.param(case, dialect, id=f"{case.id}-{dialect.version}")
+        for case in QUIET
+        for dialect in DIALECTS
+        if dialect.version in case.dialects
+    ],
+)
+def test_a_case(case: cases.Case, dialect: Dialect) -> None:
+    """However it is asked, ptipc answers as the case says."""
+    wrong: dict[str, Complaint] = {}
+    for question in questions(case, dialect):
+        answered = answer(question)
+        assert answered.skip is None
+        if (found := complaint(question, answered)) is not None:
+            wrong[question.way] = found
+    assert wrong == {}
 
 
 # --- no rule is without a case --------------------------------------------------------------------

@@ -1,0 +1,353 @@
+"""``ptipc check``: is somebody else's program a good citizen?
+
+Each verb (``client``, ``server``, ...) is a row of ``VERBS``; its module declares its arguments and
+runs it.  What judges a transport process is here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import datetime
+import importlib
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from ptipc.cli.checking import (
+    NOTHING_SELECTED,
+    Judgement,
+    add_judging,
+    add_reports,
+    add_selection,
+    dialects,
+    version,
+)
+from ptipc.cli.parsing import DONE, NOT_STARTED, Parser, UsageError
+from ptipc.conformance import expectations
+from ptipc.conformance.cases import Case
+from ptipc.conformance.probing import NotStarted, probe
+from ptipc.conformance.runner import Runner, cases_for
+from ptipc.conformance.runs import Run, visible
+from ptipc.conformance.stage import Stage
+from ptipc.conformance.wirelog import lines as wire_lines
+from ptipc.core.dialects import Dialect, Role
+from ptipc.core.escapes import Args
+
+__all__ = ["VERBS", "add_arguments", "main"]
+
+VERBS = {
+    "client": ("judge a client transport process", "ptipc.cli.check"),
+    "server": ("judge a server transport process", "ptipc.cli.check"),
+    "adapter": ("judge an implementation in any language", "ptipc.cli.check_adapter"),
+    "list": ("show the cases: id, level, title", "ptipc.cli.check"),
+}
+"""What can be checked: in a word, in a sentence, and the module that does it.
+
+The module has ``add_VERB_arguments(parser)`` and ``main_VERB(options)``; what stands behind ``--``
+is in ``options.command_line``.
+"""
+
+
+class _Parser(Parser):
+    """A parser that leaves what is behind ``--`` alone: it is the command of the program."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        at = words.index("--") if "--" in words else len(words)
+        options, rest = super().parse_known_args(words[:at], namespace)
+        if rest and at == len(words):
+            self.error(f"{rest[0]}: the program has its place behind --")
+        options.command_line = words[at + 1 :]
+        return options, rest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.epilog = (
+        "exit status: 0 every rule is kept, 1 one is not, 2 a wrong command line, 3 the program "
+        "did not start, 4 no case is selected, 5 the tester itself failed"
+    )
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="WHAT", required=True, parser_class=_Parser, title="what to check"
+    )
+    for verb, (what, module) in VERBS.items():
+        chosen = verbs.add_parser(verb, help=what, description=f"{what[0].upper()}{what[1:]}.")
+        chosen.set_defaults(parser=chosen)
+        getattr(importlib.import_module(module), f"add_{verb}_arguments")(chosen)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Check, and return the exit status."""
+    module = importlib.import_module(VERBS[options.verb][1])
+    status: int = getattr(module, f"main_{options.verb}")(options)
+    return status
+
+
+# --- the list -------------------------------------------------------------------------------------
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``ptipc check list`` takes."""
+    parser.add_argument("roles", metavar="client|server", nargs="*", help="default: both")
+    add_selection(parser, "all")
+    parser.add_argument("--json", action="store_true", help="as JSON, with rule and section")
+
+
+def main_list(options: argparse.Namespace) -> int:
+    """Show the cases; raises UsageError."""
+    editions = {each.version for each in dialects(options, ["all"])}
+    roles = [role.value for role in Role]
+    for role in options.roles:
+        if role not in roles:
+            raise UsageError(f"neither client nor server: {role}")
+    found: list[Case] = []
+    for role in options.roles or roles:
+        cases = cases_for(Role(role), None, options.select, options.skip, options.level.upper())
+        found += [case for case in cases if editions & set(case.dialects)]
+    if not found:
+        return NOTHING_SELECTED
+    if options.json:
+        print(json.dumps([_listed(case) for case in found], indent=2, ensure_ascii=False))
+        return DONE
+    width = max(len(case.id) for case in found)
+    for case in found:
+        print(f"{case.id:<{width}}  {case.level:<7} {case.title}")
+    print(f"\n{len(found)} cases", file=sys.stderr)
+    return DONE
+
+
+def _listed(case: Case) -> dict[str, Any]:
+    names = ("id", "title", "level", "rule", "section", "requirements", "dialects")
+    return {name: getattr(case, name) for name in names}
+
+
+# --- a transport process --------------------------------------------------------------------------
+
+
+def add_client_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``ptipc check client`` and ``ptipc check server`` take."""
+    parser.usage = f"{parser.prog} NAME[,NAME] [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "names", metavar="NAME[,NAME]", help="the transports to ask for; the first is examined"
+    )
+    add_selection(parser, "1")
+    running = parser.add_argument_group("the program")
+    running.add_argument(
+        "--args",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="what a connection of the transport needs, for the target of the tester",
+    )
+    running.add_argument(
+        "--option",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="an option of the transport, as a host would give it",
+    )
+    running.add_argument(
+        "--env",
+        metavar="NAME[=VALUE]",
+        action="append",
+        default=[],
+        help="a variable for the program; without a value, ours",
+    )
+    running.add_argument(
+        "--peer",
+        metavar="COMMAND",
+        help="the program at the other end of the transport (default: the same one)",
+    )
+    running.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=10.0,
+        help="how long the program may take for one thing (default: %(default)g)",
+    )
+    running.add_argument(
+        "-j",
+        "--jobs",
+        metavar="N",
+        type=int,
+        default=3 * (os.cpu_count() or 1),
+        help="how many cases to play at a time (default: %(default)s)",
+    )
+    add_judging(parser)
+    add_reports(parser)
+
+
+add_server_arguments = add_client_arguments
+
+
+def main_client(options: argparse.Namespace) -> int:
+    """Judge a client; raises UsageError."""
+    return _judge(options, Role.CLIENT)
+
+
+def main_server(options: argparse.Namespace) -> int:
+    """Judge a server; raises UsageError."""
+    return _judge(options, Role.SERVER)
+
+
+def _judge(options: argparse.Namespace, role: Role) -> int:
+    if not options.command_line:
+        raise UsageError("no program: write it behind --")
+    if options.timeout <= 0 or options.jobs <= 0:
+        raise UsageError("--timeout and --jobs are more than 0")
+    check = _Check(options=options, role=role, judgement=Judgement(options=options))
+    return asyncio.run(check.run(dialects(options, ["1"])))
+
+
+def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UsageError(f"not KEY=VALUE: {text}")
+        pairs.append((key, value))
+    return pairs
+
+
+def _environment(texts: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals or name in os.environ:
+            found[name] = value if equals else os.environ[name]
+    return found
+
+
+@define(kw_only=True, eq=False)
+class _Check:
+    """One invocation of ``ptipc check client`` or ``server``.
+
+    Raises UsageError if the options about the program make no sense.
+    """
+
+    options: argparse.Namespace
+    role: Role
+    judgement: Judgement
+    _names: tuple[str, ...] = field(init=False)
+    _args: Args = field(init=False)
+    _given: dict[str, list[list[str]]] = field(init=False)
+    _version: str = field(default="", init=False)
+    _started: list[Dialect] = field(factory=list, init=False)
+    _missed: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._names = tuple(name for name in self.options.names.split(",") if name)
+        if not self._names:
+            raise UsageError("which transport? None is named")
+        self._args = Args(_pairs(self.options.args))
+        option = [list(pair) for pair in _pairs(self.options.option)]
+        self._given = {self._names[0]: option} if option else {}
+
+    async def run(self, editions: Sequence[Dialect]) -> int:
+        """Check in each edition, report, and return the exit status."""
+        began = time.monotonic()
+        when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        task = asyncio.current_task()
+        assert task is not None
+        with contextlib.suppress(NotImplementedError):
+            # What we have started must not outlive us.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        selected = 0
+        for dialect in editions:
+            cases = cases_for(
+                self.role,
+                dialect.version,
+                self.options.select,
+                self.judgement.unwanted,
+                self.options.level.upper(),
+            )
+            selected += len(cases)
+            if cases and not await self._check(dialect, cases):
+                break
+        if not selected:
+            print("ptipc check: no case is selected", file=sys.stderr)
+            return NOTHING_SELECTED
+        if not self._started:
+            return NOT_STARTED
+        status = self.judgement.finish(
+            Run(
+                program=Path(self.options.command_line[0]).name,
+                version=self._version,
+                what=f"{self.role.value} {self.options.names}",
+                command=self.options.command_line,
+                dialects=[dialect.version for dialect in self._started],
+                time=when,
+                seconds=round(time.monotonic() - began, 3),
+                ptipc=version(),
+                fixtures=expectations.fixtures_version(),
+            )
+        )
+        # With "all", a program that does not speak an edition is none the worse for it.
+        missed = self._missed and "all" not in self.options.dialect
+        return NOT_STARTED if missed and status == DONE else status
+
+    async def _check(self, dialect: Dialect, cases: Sequence[Case]) -> bool:
+        """Check in one edition; whether to go on with the next."""
+        options = self.options
+        stage = Stage(
+            command=options.command_line,
+            transports=self._names,
+            role=self.role,
+            dialect=dialect,
+            args=self._args,
+            options=self._given,
+            extra=_environment(options.env),
+            timeout=options.timeout,
+        )
+        peer = options.command_line if options.peer is None else shlex.split(options.peer)
+        try:
+            try:
+                self._version = await probe(stage, peer) or self._version
+            except NotStarted as error:
+                self._missed = True
+                self._tell_not_started(dialect, error)
+                return True
+            self._started.append(dialect)
+            self.judgement.planned += len(cases)
+            self.judgement.expect(cases)
+            runner = Runner(
+                stage=stage,
+                jobs=options.jobs,
+                reproduce=lambda case: self._command(case, dialect),
+                on_verdict=self.judgement.add,
+            )
+            await runner.run(cases)
+            return not runner.stopped
+        finally:
+            self.judgement.clear()
+            await stage.close()
+
+    def _command(self, case: Case, dialect: Dialect) -> str:
+        options = self.options
+        words = ["ptipc", "check", self.role.value, options.names]
+        if dialect.version != "1":
+            words += ["--dialect", dialect.version]
+        for flag, values in (("--args", options.args), ("--option", options.option)):
+            words += [word for value in values for word in (flag, value)]
+        words += [word for value in options.env for word in ("--env", value)]
+        if options.peer is not None:
+            words += ["--peer", options.peer]
+        return shlex.join([*words, "--select", case.id, "--", *options.command_line])
+
+    def _tell_not_started(self, dialect: Dialect, error: NotStarted) -> None:
+        command = visible(shlex.join(self.options.command_line))
+        print(f"ptipc check: {command} did not start in {dialect}:", file=sys.stderr)
+        print(f"  {visible(error.reason)}", file=sys.stderr)
+        if self.options.verbose:
+            for line in wire_lines(error.transcript):
+                print(f"  {line}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Is somebody else's program a good citizen?  The cases, how they are played, and what follows."""

@@ -1,0 +1,48 @@
+"""What real programs are known to do otherwise than the cases say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from ptipc.conformance.cases import fixtures_directory
+from ptipc.conformance.fixtures import read
+
+__all__ = ["Quirk", "quirks"]
+
+
+@frozen(kw_only=True)
+class Quirk:
+    """One case that one version of a program deviates from."""
+
+    program: str
+    version: str
+    case: str
+    """The id of the case."""
+    observed: str
+    """``accepts``, ``rejects``, ``differs`` or ``dies``."""
+    does: str
+    """What the program does, in a sentence."""
+    why: str = ""
+    evidence: str
+    """``run``: it was seen.  ``source``: its source says so."""
+    dialects: tuple[str, ...] = ()
+    """The editions in which it does so; none: all of the case."""
+
+
+def quirks(directory: Path | None = None) -> tuple[Quirk, ...]:
+    """All that are known, program by program.  Raises OSError, LookupError or ValueError."""
+    found: list[Quirk] = []
+    for path in sorted(((directory or fixtures_directory()) / "quirks").glob("*.json")):
+        document = read(path)
+        for case, quirk in document["cases"].items():
+            found.append(
+                Quirk(
+                    program=document["program"],
+                    version=document["version"],
+                    case=case,
+                    **{**quirk, "dialects": tuple(quirk.get("dialects", ()))},
+                )
+            )
+    return tuple(found)
