@@ -24,7 +24,7 @@ from ptipc.core.diagnosis import Nature
 from ptipc.core.dialects import Stream
 from ptipc.osdep import CHILD_OPTIONS, WINDOWS
 
-__all__ = ["Child", "Job", "nature", "write_secret"]
+__all__ = ["Child", "Job", "nature", "weakly", "write_secret"]
 
 _alive: weakref.WeakSet[Child] = weakref.WeakSet()
 
@@ -228,6 +228,17 @@ _RESTORED = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIG
 
 def _ignore(number: int, frame: object) -> None:
     """Do nothing."""
+
+
+def weakly(method: Callable[..., object], *arguments: object) -> Callable[..., None]:
+    """A call of a method that does not keep its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*more: object) -> None:
+        if (found := reference()) is not None:
+            found(*arguments, *more)
+
+    return call
 
 
 def nature(command: str, environ: Mapping[str, str]) -> Nature:

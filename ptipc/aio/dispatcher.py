@@ -24,14 +24,12 @@ from ptipc.aio.transport import Transport, described, version_of
 from ptipc.core import codecs
 from ptipc.core.codecs import Address, LogLevel
 from ptipc.core.config import Config
-from ptipc.core.conversation import Phase
 from ptipc.core.dialects import Role
-from ptipc.core.errors import ConfigError, LocalProtocolError, PtipcError
+from ptipc.core.errors import LocalProtocolError, PtipcError
 from ptipc.core.messages import (
     CMethod,
     CMethodError,
     CMethodsDone,
-    EnvError,
     Log,
     Message,
     ProxyDone,
@@ -51,8 +49,6 @@ __all__ = ["Dispatcher", "Outlet"]
 
 log = logging.getLogger(__name__)
 
-EX_SOFTWARE = 70
-"""The exit status for a fault of our own (sysexits.h)."""
 _LOOPBACK = Address("127.0.0.1", 0)
 
 
@@ -163,12 +159,7 @@ class Dispatcher:
     def _give_up(self, error: Exception) -> None:
         """Something that should not happen has happened."""
         self.logger.error("the transport process failed", exc_info=error)
-        self._session.exit_code = self._session.exit_code or EX_SOFTWARE
-        if self._session.phase is not Phase.READY:
-            text = f"the transport process failed: {described(error)}"
-            # Too late if one has been said already.
-            with contextlib.suppress(LocalProtocolError):
-                self._voice.fail(ConfigError(EnvError(text), text, self.config.dialect))
+        self._voice.give_up(error)
 
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):

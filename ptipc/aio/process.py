@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import IO, Any
 
-from ptipc.children import Child
+from ptipc.children import Child, weakly
 from ptipc.core.dialects import Stream
 from ptipc.osdep import start_thread
 
@@ -77,22 +77,22 @@ class Process:
             close()
 
     def _watch_output(self, stream: Stream, output: IO[bytes]) -> None:
-        if self._watch(output.fileno(), _weakly(self._read, stream), output.close):
+        if self._watch(output.fileno(), weakly(self._read, stream), output.close):
             os.set_blocking(output.fileno(), False)
         else:
             self._threads = True
-            take = _weakly(self._take, stream)
+            take = weakly(self._take, stream)
             start_thread(functools.partial(_pump, output, self._loop, take), "child's output")
 
     def _watch_exit(self) -> None:
         self._exit_fd = self.child.exit_descriptor()
         if self._exit_fd is not None:
             close = functools.partial(os.close, self._exit_fd)
-            if self._watch(self._exit_fd, _weakly(self._reap), close):
+            if self._watch(self._exit_fd, weakly(self._reap), close):
                 return
             close()
             self._exit_fd = None
-        wait, ended = self.child.waiter(), _weakly(self._reap)
+        wait, ended = self.child.waiter(), weakly(self._reap)
         start_thread(functools.partial(_wait, wait, self._loop, ended), "child's end")
 
     # --- what happens
@@ -125,7 +125,7 @@ class Process:
         self.child.reap()
         if self._open:
             # What it had started was ended with it, but some of that may have gone its own way.
-            self._loop.call_later(LAST_WORDS, _weakly(self._finish))
+            self._loop.call_later(LAST_WORDS, weakly(self._finish))
         else:
             self._finish()
 
@@ -181,17 +181,6 @@ async def uninterrupted(work: Awaitable[Any]) -> None:
     if cancelled is not None:
         raise cancelled
     task.result()
-
-
-def _weakly(method: Callable[..., object], *arguments: object) -> Callable[..., None]:
-    """A call of a method that does not keep its object alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call(*more: object) -> None:
-        if (found := reference()) is not None:
-            found(*arguments, *more)
-
-    return call
 
 
 # --- threads --------------------------------------------------------------------------------------

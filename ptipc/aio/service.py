@@ -187,7 +187,9 @@ class Service:
         Raises whatever the transport does: ValueError for bad args, OSError and others.
         """
         # PT 3.0, 1.4: options apply to all connections; what a connection says itself goes first.
-        dialer = self.transport.dialer(Args([*args.pairs, *self.options.pairs]), self.network)
+        if self.options:
+            args = Args([*args.pairs, *self.options.pairs])
+        dialer = self.transport.dialer(args, self.network)
         async with asyncio.timeout(self.limits.dial):
             return await dialer.dial(target)
 

@@ -59,6 +59,8 @@ class Carrier:
     dial: Callable[[], Awaitable[Stream]]
     dial_datagrams: Callable[[], Awaitable[Datagrams]] | None = None
     tell: Callable[[str, Tone], object]
+    named: bool = True
+    """Whether it means something to a person where a connection to our own listener comes from."""
     served: int = field(default=0, init=False)
     """How many have been connected."""
     failed: int = field(default=0, init=False)
@@ -97,7 +99,7 @@ class Carrier:
     async def accept_from(self, listener: StreamListener) -> None:
         """Carry whatever arrives at a listener, until that is closed."""
         while (stream := await _next(listener)) is not None:
-            self._start(self.carry(stream, stream.peer))
+            self._start(self.carry(stream, stream.peer if self.named else None))
 
     async def accept_datagrams_from(self, listener: DatagramListener) -> None:
         """Carry the conversations of a listener, until that is closed."""
@@ -118,7 +120,7 @@ class Carrier:
     async def carry_datagrams(self, near: Datagrams) -> None:
         """Carry one conversation in datagrams, which is ended in the end."""
         assert self.dial_datagrams is not None
-        with self._told(near.peer) as carried:
+        with self._told(near.peer if self.named else None) as carried:
             try:
                 far = await self.dial_datagrams()
                 self._connected(carried)

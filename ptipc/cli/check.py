@@ -40,7 +40,7 @@ from ptipc.conformance.runner import Runner, cases_for
 from ptipc.conformance.runs import Run, visible
 from ptipc.conformance.stage import Stage
 from ptipc.conformance.wirelog import lines as wire_lines
-from ptipc.core.dialects import Dialect, Role
+from ptipc.core.dialects import PT1, Dialect, Role
 from ptipc.core.escapes import Args
 
 __all__ = ["VERBS", "add_arguments", "main"]
@@ -48,6 +48,7 @@ __all__ = ["VERBS", "add_arguments", "main"]
 VERBS = {
     "client": ("judge a client transport process", "ptipc.cli.check"),
     "server": ("judge a server transport process", "ptipc.cli.check"),
+    "host": ("judge a program that starts transport processes", "ptipc.cli.check_host"),
     "adapter": ("judge an implementation in any language", "ptipc.cli.check_adapter"),
     "list": ("show the cases: id, level, title", "ptipc.cli.check"),
 }
@@ -335,7 +336,7 @@ class _Check:
     def _command(self, case: Case, dialect: Dialect) -> str:
         options = self.options
         words = ["ptipc", "check", self.role.value, options.names]
-        if dialect.version != "1":
+        if dialect is not PT1:  # which is what is checked where nothing is said
             words += ["--dialect", dialect.version]
         for flag, values in (("--args", options.args), ("--option", options.option)):
             words += [word for value in values for word in (flag, value)]

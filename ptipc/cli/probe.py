@@ -131,7 +131,7 @@ exit status: 0 none fails; 1 some do, or with --strict are only granted;
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="how long a bridge, or the start of a process, may take (default: 30)",
+        help="how long a bridge may take to answer (default: 30)",
     )
     parser.add_argument(
         "-j",
@@ -155,7 +155,6 @@ def main(options: argparse.Namespace) -> int:
         with refusing():
             settings = process_settings(options, [name])
             settings["client"] = [name]
-            settings["timeout"] = options.timeout
             plans[name] = plan(program(options.program, name, Role.CLIENT), **settings)
             plans[name].invocation()
     # With JSON on standard output a person may still watch.

@@ -92,6 +92,7 @@ class _Rich(Screen):
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.status("")
         self._live.stop()
 
     def line(self, text: str = "", tone: Tone = "plain") -> None:

@@ -140,15 +140,14 @@ class _Trace:
             _thread(self._watch_stdin)
             _thread(self._watch_host)
             self._forward_signals(child)
-            for number in FORWARDED:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked or ())
         status = child.wait()
         self._ended.set()
         os.close(self._running)
         for pump in pumps:
-            # As long as it takes: nothing shall be lost that would not be lost without us.
-            pump.join()
+            # As long as it takes, for nothing shall be lost that would not be lost without us; but
+            # who wants us to end while the host does not read is heard.
+            while pump.is_alive() and not self._urged(pump):
+                pass
         self._tell("end", status)
         self._finish()
         return status if status >= 0 else _die_of(-status)
@@ -217,6 +216,11 @@ class _Trace:
                 self._tell("signal", signal.Signals(number).name, from_terminal)
                 if not from_terminal:
                     os.kill(child.pid, number)
+
+    def _urged(self, pump: threading.Thread) -> bool:
+        """Wait for a moment; whether there is a signal, and still something to be handed on."""
+        pump.join(LAST_WORDS)
+        return not WINDOWS and pump.is_alive() and bool(signal.sigpending() & set(FORWARDED))
 
     # --- what is noticed
 

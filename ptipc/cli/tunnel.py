@@ -226,6 +226,7 @@ def _client(options: argparse.Namespace, **common: Any) -> Tunnel:
     wanted.invocation()  # what cannot be said is better refused now
     return _ClientEnd(
         front=options.listen,
+        applications=True,
         wanted=wanted,
         server=server,
         args=args,
@@ -281,6 +282,7 @@ def _server(options: argparse.Namespace, **common: Any) -> Tunnel:
         raise UsageError(f"{options.listen}" if error.filename is None else str(error)) from None
     tunnel = _ServerEnd(
         front=_LOCAL,
+        applications=False,
         command=command,
         settings=settings,
         listen=listen,

@@ -40,6 +40,8 @@ class Tunnel:
     udp: bool
     drain: float | None
     """How many seconds connections may go on once the end is asked for."""
+    applications: bool
+    """Whether it is applications that come to the front, or a process with what came to it."""
     quiet: bool
     verbose: bool
     draining: bool = field(default=False, init=False)
@@ -56,6 +58,7 @@ class Tunnel:
             dial=lambda: self.dial(self._supervisor),
             dial_datagrams=lambda: self.dial_datagrams(self._supervisor),
             tell=self._tell,
+            named=self.applications,
         )
 
     # --- what the two ends do differently

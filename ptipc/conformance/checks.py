@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
@@ -20,7 +20,7 @@ from ptipc.conformance.verdicts import Outcome, Transcript, Verdict
 from ptipc.core.dialects import DIALECTS, Role
 from ptipc.core.socksreplies import ReplyCode
 
-__all__ = ["OUTCOME", "judge", "matches", "sent_words", "step_problem", "verdict_of"]
+__all__ = ["OUTCOME", "Judge", "judge", "matches", "sent_words", "step_problem", "verdict_of"]
 
 OUTCOME = "outcome"
 """The event, on the channel ``script``, that tells how a step ended."""
@@ -425,12 +425,21 @@ def judge(case: Case, transcript: Transcript) -> Problem | None:
     return None
 
 
+Judge: TypeAlias = Callable[[Case, Transcript], Problem | None]
+
+
 def _is_about_lines(step: Mapping[str, Any]) -> bool:
     return any(verb in step for verb in ("ready", "hear", "exit", "running"))
 
 
-def verdict_of(case: Case, dialect: str, transcript: Transcript, reproduce: str = "") -> Verdict:
-    """The verdict on a case that was played."""
+def verdict_of(
+    case: Case,
+    dialect: str,
+    transcript: Transcript,
+    reproduce: str = "",
+    judge: Judge = judge,
+) -> Verdict:
+    """The verdict on a case that was played; ``judge`` says what is wrong."""
     problem = judge(case, transcript)
     end = transcript.entries[-1].at if transcript.entries else 0.0
     return Verdict(

@@ -16,6 +16,7 @@ from typing import Any
 
 from ptipc.conformance.cases import Case, fill, octets
 from ptipc.conformance.checks import OUTCOME, matches, step_problem
+from ptipc.conformance.linechecks import Problem
 from ptipc.conformance.links import Link
 from ptipc.conformance.recording import Recorder
 from ptipc.conformance.stage import Pooled, Scene, Stage
@@ -24,7 +25,7 @@ from ptipc.core.codecs import Address
 from ptipc.core.errors import PtipcError, Refused
 from ptipc.core.socks import SocksInitiator
 
-__all__ = ["VERBS", "can_share", "play"]
+__all__ = ["VERBS", "Player", "can_share", "play"]
 
 SHARED = {
     *("ready", "connect", "send", "receive", "reply", "closed", "close", "reset", "eof", "quiet"),
@@ -60,7 +61,7 @@ async def play(stage: Stage, case: Case, *, fresh: bool = False) -> Transcript:
     try:
         await scene.set_up(pooled)
         await scene.start()
-        good = await _Player(scene, case).run()
+        good = await Player(scene, case).run()
         scene.write_down()
         recorder.note("tester", "script", END)
     finally:
@@ -96,7 +97,9 @@ def _look_at_files(scene: Scene) -> None:
         scene.recorder.note("target", "file", "leak", f"the client's address in {leaking}")
 
 
-class _Player:
+class Player:
+    """Plays the script of one case, step by step."""
+
     def __init__(self, scene: Scene, case: Case) -> None:
         self.scene = scene
         self.recorder = scene.recorder
@@ -109,16 +112,25 @@ class _Player:
         for at, step in enumerate(self.script):
             self.recorder.step = at
             filled = fill(step, self.scene.values)
-            verb = next((word for word in filled if word in VERBS), None)
+            verbs = self.verbs()
+            verb = next((word for word in filled if word in verbs), None)
             if verb is None:
                 raise LookupError(f"no verb in the step {json.dumps(step)}")
-            outcome = await VERBS[verb](self, filled[verb], filled)
+            outcome = await verbs[verb](self, filled[verb], filled)
             if outcome is None:
                 continue
             self.recorder.note("tester", "script", OUTCOME, outcome)
-            if step_problem(filled, outcome, self.scene.stage.capabilities) is not None:
+            if self.problem(filled, outcome) is not None:
                 return False
         return True
+
+    def verbs(self) -> Mapping[str, Verb]:
+        """What a step can do, by its verb."""
+        return VERBS
+
+    def problem(self, step: Mapping[str, Any], outcome: str) -> Problem | None:
+        """What is wrong with how a step ended."""
+        return step_problem(step, outcome, self.scene.stage.capabilities)
 
     # --- the process
 
@@ -393,10 +405,10 @@ class _Player:
             await link.room()
 
 
-Verb = Callable[[_Player, Any, Mapping[str, Any]], Awaitable["str | None"]]
+Verb = Callable[[Any, Any, Mapping[str, Any]], Awaitable["str | None"]]
 
 VERBS: Mapping[str, Verb] = {
-    name: getattr(_Player, name)
+    name: getattr(Player, name)
     for name in (
         *(
             "ready",

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from ptipc.conformance.cases import Case
 from ptipc.conformance.checks import OUTCOME
+from ptipc.conformance.peers import own_address
 from ptipc.conformance.play import play
 from ptipc.conformance.stage import Stage
 from ptipc.conformance.verdicts import Transcript
@@ -151,6 +152,8 @@ def _environment() -> set[str]:
         found.add("ipv6")
     except OSError:
         pass
+    if own_address() is not None:
+        found.add("own-address")
     return found
 
 

@@ -229,10 +229,12 @@ class Process:
         with contextlib.suppress(OSError):
             kill_group(self._process.pid)
         self.close_stdin()
-        if self._task is not None:
-            # The group is dead; should a pipe stay open all the same, do not wait for it.
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._task, 3.0)
+        # The group is dead; should a pipe stay open all the same, do not wait for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3.0):
+                if self._task is not None:
+                    await self._task
+                await self._process.wait()
 
     # --- what it says
 

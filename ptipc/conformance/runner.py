@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
 
 from attrs import define, field
 
 from ptipc.conformance import live
 from ptipc.conformance.cases import LEVELS, Case, load, select
-from ptipc.conformance.checks import verdict_of
+from ptipc.conformance.checks import Judge, judge, verdict_of
 from ptipc.conformance.play import can_share, play
 from ptipc.conformance.probing import missing
 from ptipc.conformance.stage import Stage
@@ -76,6 +77,9 @@ class Runner:
     jobs: int = 4
     reproduce: Callable[[Case], str] = lambda case: ""
     """The command that plays just one case."""
+    play: Callable[..., Awaitable[Transcript]] = play
+    judge: Judge = judge
+    missing: Callable[[Case, Any], str | None] = missing
     on_verdict: Callable[[Verdict], bool] = lambda verdict: False
     """Called with each verdict as it is given; says whether to stop."""
     verdicts: list[Verdict] = field(factory=list, init=False)
@@ -87,7 +91,7 @@ class Runner:
         cases = list(cases)
         situations: dict[str, list[Case]] = {}
         for case in cases:
-            reason = missing(case, self.stage)
+            reason = self.missing(case, self.stage)
             if reason is None:
                 situations.setdefault(_situation(case), []).append(case)
             else:
@@ -116,9 +120,15 @@ class Runner:
     async def _judged(self, cases: Sequence[Case], fresh: bool = False) -> list[Verdict]:
         try:
             async with asyncio.timeout(LONGEST):
-                transcript = await play(self.stage, cases[0], fresh=fresh)
+                transcript = await self.play(self.stage, cases[0], fresh=fresh)
             return [
-                verdict_of(case, self.stage.dialect.version, transcript, self.reproduce(case))
+                verdict_of(
+                    case,
+                    self.stage.dialect.version,
+                    transcript,
+                    self.reproduce(case),
+                    self.judge,
+                )
                 for case in cases
             ]
         except Exception as error:

@@ -44,7 +44,7 @@ def _kind(fd: int) -> str:
 def _ignored() -> list[str]:
     """The signals that are ignored, or blocked, from the start."""
     # Python ignores these itself.
-    own = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ", "SIGXFZ")}
+    own = {getattr(signal, name, None) for name in ("SIGPIPE", "SIGXFSZ")}
     found = {
         number.name
         for number in signal.Signals
@@ -78,23 +78,24 @@ class Scripted:
 
     def tell(self, event: str, **more: Any) -> None:
         """Report something."""
-        line = json.dumps({"event": event, "at": time.time(), **more}) + "\n"
+        line = json.dumps({"event": event, **more}) + "\n"
         with self._lock, contextlib.suppress(OSError):
             self._link.sendall(line.encode())
 
     def run(self) -> NoReturn:
         """Play the script, and then wait for the end."""
+        ignored = _ignored()
+        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), self._on_signal)
         self.tell(
             "started",
             pid=os.getpid(),
             argv=sys.argv[2:],
             environ={name: text for name, text in os.environ.items() if name.startswith("TOR_PT_")},
             streams=[_kind(fd) for fd in range(3)],
-            ignored=_ignored(),
+            ignored=ignored,
         )
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._on_signal)
         for work in (self._watch_stdin, self._watch_link):
             threading.Thread(target=work, daemon=True).start()
         for step in self._steps:
@@ -122,6 +123,8 @@ class Scripted:
             if not data:
                 break
             self.tell("stdin", what=repr(data))
+        # A host that sends a signal and then ends: the signal came first, and is told first.
+        time.sleep(0.1)
         self.tell("stdin-end")
         if "stdin" not in self._ignores and _stdin_counts():
             self._end()
@@ -134,7 +137,7 @@ class Scripted:
 
     def _end(self, code: int = 0) -> None:
         time.sleep(self._linger)
-        self.tell("ended", code=code)
+        self.tell("ended", what=f"exit {code}")
         os._exit(code)
 
     # --- the steps
@@ -196,7 +199,7 @@ class Scripted:
 
     def crash(self, value: bool) -> None:
         """End by a signal of its own."""
-        self.tell("ended", code=-6)
+        self.tell("ended", what="it crashes")
         signal.signal(signal.SIGABRT, signal.SIG_DFL)
         os.abort()
 

@@ -93,6 +93,8 @@ class Stage:
         for pooled in self.pool:
             await pooled.process.kill()
         self.pool.clear()
+        for _ in range(3):
+            await asyncio.sleep(0)  # what was aborted is closed by the loop
         shutil.rmtree(self.root, ignore_errors=True)
 
 
@@ -381,7 +383,7 @@ class Scene:
             await self.near.open()
         self.near.behind = port
         server = self.process.methods[self.stage.transports[0]]
-        args = self.stage.args or (server.args if isinstance(server, SMethod) else NO_ARGS)
+        args = _joined(server.args if isinstance(server, SMethod) else NO_ARGS, self.stage.args)
         link = await connect(self.recorder, method.address, "port", name, within=within)
         self._opened.append(link)
         try:
@@ -420,7 +422,7 @@ class Scene:
     @property
     def args(self) -> Args:
         """The args that a connection of the transport needs."""
-        return self.stage.args or self._args
+        return _joined(self._args, self.stage.args)
 
     # --- after
 
@@ -447,6 +449,11 @@ class Scene:
         self._closed.bound.close()
         self._busy.bound.close()
         await asyncio.sleep(0)  # what was aborted is closed by the loop
+
+
+def _joined(published: Args, given: Args) -> Args:
+    """What a server publishes, and what the user of the tester adds to that."""
+    return Args([*published.pairs, *(pair for pair in given.pairs if pair[0] not in published)])
 
 
 def _free() -> Address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ from tests.cli.commands import (
     udp_echo,
     wait_until,
 )
-from tests.interop.processes import free_port
+from tests.interop.processes import free_port, wait_for_end
 
 
 @contextlib.contextmanager
@@ -135,7 +136,7 @@ def test_the_destination_may_be_a_name(tmp_path: Path) -> None:
         client.sendall(b"hello")
         assert receive_exactly(client, 5) == b"hello"
         # Without the Extended ORPort nobody knows where it comes from.
-        far.wait_for(r"#1 from 127\S+ is connected")
+        far.wait_for(r"#1 is connected")
         client.close()
         for end in (near, far):
             end.interrupt()
@@ -262,6 +263,16 @@ def test_an_interrupt_at_the_start_ends_the_process(tmp_path: Path) -> None:
         assert near.end() == 130
 
 
+def test_nothing_is_left_when_a_tunnel_is_killed(tmp_path: Path) -> None:
+    with tcp_server(echo) as port, tunnel(port, tmp_path) as (_, near):
+        started = near.children()
+        assert len(started) >= 2  # the process, and who ends it if need be
+        near.process.kill()
+        near.end()
+        for pid in started:
+            wait_for_end(pid)
+
+
 # --- what is said ---------------------------------------------------------------------------------
 
 
@@ -289,12 +300,53 @@ def test_the_server_keeps_its_files_where_they_stay(tmp_path: Path) -> None:
     with ptipc(*words, env=environ) as far:
         port = far.wait_for(r"waits for clients at 0\.0\.0\.0:(\d+), and leads them to")[1]
         assert client_command(far) == ["tunnel", "client", "hello", "--to", f"vpn.example:{port}"]
-        far.wait_for(rf"0\.0\.0\.0:{port} would")
-        kept = f"kept in {tmp_path}/ptipc/hello, but the port is for this time only"
-        assert kept in " ".join(far.said.split())
+        far.wait_for(r"stay,\s+too\.$")
+        said = " ".join(far.said.split())
+        assert f"kept in {tmp_path}/ptipc/hello, but the port is for this time only" in said
+        assert f"with --listen 0.0.0.0:{port} it would stay" in said
         assert (tmp_path / "ptipc" / "hello").stat().st_mode & 0o777 == 0o700
         far.interrupt()
         assert far.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("listen", "said"),
+    [
+        ("127.0.0.1:{port}", "It listens for this machine only; --listen PORT would be for all."),
+        ("{port}", "this machine (knows of its address; --public says|seems to have no address)"),
+        ("[::1]:{port}", r"--to '?\[::1\]:{port}"),
+    ],
+)
+def test_what_may_be_wrong_with_an_address_is_said(listen: str, said: str, tmp_path: Path) -> None:
+    port = free_port()
+    words = ("tunnel", "server", "hello", "--to", "127.0.0.1:9", "--state", str(tmp_path))
+    with ptipc(*words, "--listen", listen.format(port=port)) as far:
+        far.wait_for(r"so this stays\s+good")
+        assert re.search(said.format(port=port), " ".join(far.said.split()))
+        assert client_command(far)[4].endswith(f":{port}")
+        far.interrupt()
+        assert far.end() == 0
+
+
+TALKING = """
+import sys
+print("VERSION 1\\nCMETHOD one socks5 127.0.0.1:9\\nCMETHODS DONE", flush=True)
+print('LOG SEVERITY=info MESSAGE="this is for nobody"')
+print('LOG SEVERITY=warning MESSAGE="this is for somebody"')
+print("CMETHODS DONE", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_process_warns_of_is_passed_on() -> None:
+    """And so is what it does wrong; the rest is for those who ask for it."""
+    words = ("tunnel", "client", "one", "--to", "127.0.0.1:9")
+    with ptipc(*words, "--", sys.executable, "-c", TALKING) as near:
+        near.wait_for(r"^\d\d:\d\d:\d\d \S+ says: this is for somebody$")
+        near.wait_for(r"does not keep to the rules: CMethodsDone in the phase 'ready'")
+        near.interrupt()
+        assert near.end() == 0
+        assert "nobody" not in near.said
 
 
 @pytest.mark.parametrize(

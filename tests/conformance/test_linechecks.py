@@ -45,7 +45,7 @@ BROKEN = [
     ("canonical", "1", "client", ["CMETHOD  foo socks5 127.0.0.1:1"]),
     ("canonical", "1", "client", ["CMETHOD foo socks5 127.0.0.1:1 extra"]),
     ("canonical", "1", "client", ["VERSION 1 "]),
-    ("canonical", "1", "client", ["CMETHOD foo socks5 192.0.2.1:1"]),
+    ("canonical", "1", "server", ["SMETHOD foo  192.0.2.1:1 ARGS:a=b"]),
     ("single-blanks", "1", "client", ["CMETHOD foo  socks5 127.0.0.1:1"]),
     ("single-blanks", "1", "client", ["LOG SEVERITY=info MESSAGE=x "]),
     ("no-cr", "1", "client", ["VERSION 1\r"]),
@@ -134,6 +134,7 @@ def test_a_line_without_its_end_is_seen() -> None:
         ("status-transport-first", "1", ["STATUS TYPE=version IMPLEMENTATION=a VERSION=1"]),
         ("once-done", "1", ["CMETHODS DONE", "LOG SEVERITY=info MESSAGE=x", "unknown"]),
         ("method-address", "1", ["CMETHOD foo socks5 [::1]:1"]),
+        ("canonical", "1", ["CMETHOD foo socks5 192.0.2.1:1"]),
     ],
 )
 def test_lines_that_only_look_wrong(name: str, dialect: str, lines: list[str]) -> None:

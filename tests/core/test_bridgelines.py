@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ptipc.core.bridgelines import BRIDGE_LINE, BridgeLine
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import Args
-from tests import strategies
+from ptipc.testing import strategies
 
 FINGERPRINT = "2B280B23E1107BB62ABFC40DDCC8824814F80A72"
 HERE = Address("192.0.2.7", 443)

@@ -25,7 +25,7 @@ from ptipc.core.choices import (
     Protocol,
 )
 from ptipc.core.dialects import DIALECTS, PT1, PT2_0
-from tests import strategies as some
+from ptipc.testing import strategies as some
 
 EVERY: dict[str, tuple[Codec[Any], SearchStrategy[Any]]] = {
     "ENABLED": (ENABLED, st.booleans()),

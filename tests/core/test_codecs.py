@@ -39,7 +39,7 @@ from ptipc.core.codecs import (
     UpstreamProxy,
     visible,
 )
-from tests import strategies as some
+from ptipc.testing import strategies as some
 
 EVERY: dict[str, tuple[Codec[Any], SearchStrategy[Any]]] = {
     "ADDRESS": (ADDRESS, some.addresses()),

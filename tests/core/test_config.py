@@ -20,7 +20,7 @@ from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.messages import emit_line
 from ptipc.core.parameters import PARAMETERS
 from ptipc.core.settings import Channel
-from tests import strategies as some
+from ptipc.testing import strategies as some
 
 ANYWHERE = Address("0.0.0.0", 0)
 
@@ -45,60 +45,7 @@ def outcome(environ: Mapping[str, str], argv: Sequence[str]) -> Config | ConfigE
 # --- there and back -------------------------------------------------------------------------------
 
 
-def absolute_paths() -> st.SearchStrategy[str]:
-    return some.paths().map(lambda path: f"/{path}")
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> tuple[Config, Channel | None]:
-    """A configuration that its edition can say, and a channel to say it in."""
-    dialect = draw(some.dialects())
-    alias = draw(st.sampled_from((dialect.version, *dialect.aliases)))
-    channels: list[Channel | None] = [None]
-    channels += ["environment"] if dialect.environment else []
-    channels += ["flags"] if dialect.flags else []
-    role = draw(some.roles())
-    transports = draw(some.transport_lists())
-    there = {row.name for row in PARAMETERS if row.applies(dialect, role)}
-    flagged = {row.name for row in PARAMETERS if row.applies(dialect, role) and row.flag}
-    given: dict[str, Any] = {
-        "state": draw(absolute_paths() if not dialect.relative_state else some.paths()),
-        "exit_on_stdin_close": draw(st.booleans()),
-    }
-    threshold = st.sampled_from(LogLevel).filter(lambda level: level is not LogLevel.NOTICE)
-    for name, values in {
-        "log_threshold": threshold,
-        "mode": some.modes(),
-        "proxy": some.proxies(),
-        "listen": some.addresses(),
-        "outbound_v4": some.ipv4(),
-        "outbound_v6": some.ipv6(),
-    }.items():
-        if name in there and draw(st.booleans()):
-            given[name] = draw(values)
-    destination = some.targets() if dialect.named_targets else some.addresses()
-    if role is Role.SERVER:
-        given["bind_addresses"] = {name: draw(some.addresses()) for name in transports}
-        if draw(st.booleans()):
-            given["extended_port"] = draw(some.addresses())
-            given["auth_cookie"] = draw(absolute_paths())
-        if "extended_port" not in given or draw(st.booleans()):
-            given["target"] = draw(destination)
-    elif "target" in there and draw(st.booleans()):
-        given["target"] = draw(destination)
-    if "options_file" in there and draw(st.booleans()):
-        given["options_file"] = draw(some.paths())
-    elif role is Role.SERVER or "options" in flagged:
-        json = "options_file" in there
-        found = draw(some.json_options() if json else some.options())
-        given["options"] = dict(zip(transports, found.values(), strict=False))
-    config = Config(
-        dialect=evolve(dialect, version=alias), role=role, transports=transports, **given
-    )
-    return config, draw(st.sampled_from(channels))
-
-
-@given(configs())
+@given(some.configs())
 def test_what_a_host_says_is_what_the_transport_process_hears(
     drawn: tuple[Config, Channel | None],
 ) -> None:
@@ -110,7 +57,8 @@ def test_what_a_host_says_is_what_the_transport_process_hears(
 
 
 @given(
-    configs(), st.dictionaries(st.sampled_from([row.env or "" for row in PARAMETERS]), st.text())
+    some.configs(),
+    st.dictionaries(st.sampled_from([row.env or "" for row in PARAMETERS]), st.text()),
 )
 def test_nothing_inherited_is_heard(
     drawn: tuple[Config, Channel | None], inherited: dict[str, str]
@@ -122,7 +70,7 @@ def test_nothing_inherited_is_heard(
     assert Config.from_process(environment, said.argv) == config
 
 
-@given(configs(), st.data())
+@given(some.configs(), st.data())
 def test_damage_is_a_documented_error(
     drawn: tuple[Config, Channel | None], data: st.DataObject
 ) -> None:

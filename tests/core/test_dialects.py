@@ -23,7 +23,7 @@ from ptipc.core.dialects import (
     dialect_for,
     negotiate,
 )
-from tests import strategies as some
+from ptipc.testing import strategies as some
 
 TOKENS = [(token, dialect) for dialect in DIALECTS for token in (dialect.version, *dialect.aliases)]
 

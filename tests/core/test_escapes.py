@@ -29,7 +29,7 @@ from ptipc.core.escapes import (
     SMETHOD_ARGS_LAX,
     Args,
 )
-from tests import strategies as some
+from ptipc.testing import strategies as some
 
 EVERY: dict[str, tuple[Codec[Any], SearchStrategy[Any]]] = {
     "ARGS": (ARGS, some.args()),

@@ -18,7 +18,7 @@ from ptipc.core.extorport import (
     serialize_cookie_file,
 )
 from ptipc.core.handshake import Handshake
-from tests import strategies
+from ptipc.testing import strategies
 
 COOKIE = b"the cookie of 32 octets is this."
 NONCE = b"0123456789abcdef0123456789abcdef"

@@ -27,7 +27,7 @@ from ptipc.core.messages import SMethod, parse_line
 from tests.interop.tornet import Network, Node, tor_network
 from tests.interop.upstream import Proxy, in_a_thread
 
-pytestmark = [pytest.mark.network, pytest.mark.program("tor", "tor-gencert")]
+pytestmark = [pytest.mark.slow, pytest.mark.program("tor", "tor-gencert")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SIZE = 1 << 20

@@ -1,5 +1,6 @@
 """SOCKS5 for the port of a client, with args in RFC 1929 or in a JSON block (PT 2.0)."""
 
+import contextlib
 import errno
 import json
 import os
@@ -38,7 +39,7 @@ def reply(code: int) -> bytes:
 
 def serve(stream: socket.socket, dial: Dial, json_too: bool) -> socket.socket | None:
     """What the client is to be connected with; None: it got its answer and that was it."""
-    stream.settimeout(None if broken("patience-endless") else PATIENCE)
+    stream.settimeout(PATIENCE)
     try:
         greet(stream, json_too)
         host, port = request(stream)
@@ -78,10 +79,8 @@ def greet(stream: socket.socket, json_too: bool) -> None:
     stream.sendall(bytes((5, method)))
     if broken("pipelined-lost"):
         stream.setblocking(False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             stream.recv(4096)
-        except BlockingIOError:
-            pass
         stream.settimeout(PATIENCE)
     if method == 2:
         take_args(stream)
@@ -177,8 +176,6 @@ def request(stream: socket.socket) -> tuple[str, int]:
 
 
 def text(name: bytes) -> str:
-    if broken("name-any-octets"):
-        return "localhost"
     try:
         found = name.decode("utf-8")
     except UnicodeDecodeError:
@@ -192,26 +189,18 @@ CODES = {errno.ENETUNREACH: 3, errno.EHOSTUNREACH: 4, errno.ECONNREFUSED: 5, err
 
 
 def connect(stream: socket.socket, dial: Dial, host: str, port: int) -> socket.socket:
-    if broken("grants-first"):
-        stream.sendall(reply(0))
     try:
         remote = dial(host, port)
     except (OSError, EOFError, UnicodeError) as error:
         if broken("failure-is-fatal"):
             os._exit(1)
-        if broken("grants-first") or broken("failure-silent"):
-            raise Refusal(b"") from None
         code = CODES.get(getattr(error, "errno", None) or 0, 1)
         raise Refusal(reply(1 if broken("failure-code") else code)) from None
     if broken("early-data-lost"):
         stream.setblocking(False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             stream.recv(4096)
-        except BlockingIOError:
-            pass
+    stream.sendall(reply(0))
     if broken("waits-for-client"):
-        first = exactly(stream, 1)
-        remote.sendall(first)
-    if not broken("grants-first"):
-        stream.sendall(reply(0))
+        remote.sendall(exactly(stream, 1))
     return remote

@@ -28,6 +28,11 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 USABLE = re.compile(r"known|hello|foo|bar")
 """The names of the transports that it has; they are all the same."""
 
+OPTION = r"(?:[^\\:;=]|\\.)+:(?:[^\\;=]|\\.)+=(?:[^\\;]|\\.)*"
+OPTIONS = re.compile(f"{OPTION}(?:;{OPTION})*")
+
+PARENT = os.getppid()
+
 CODES = {"ENV-ERROR": 64, "PROXY-ERROR": 69, "VERSION-ERROR": 78}
 
 
@@ -60,11 +65,12 @@ class Conversation:
 
     def fail(self, keyword: str, text: str) -> None:
         self.say(f"{keyword} {text}" if text else keyword, error=True)
+        if broken(f"{keyword.lower()}-goes-on"):
+            time.sleep(600)
         code = CODES[keyword] if self.modern else 1
         if broken(f"exit-{keyword.lower()}"):
             code = 1
-        if not broken(f"{keyword.lower()}-goes-on"):
-            os._exit(code)
+        os._exit(code)
 
 
 # --- settings -------------------------------------------------------------------------------------
@@ -91,6 +97,8 @@ def literal(host: str) -> str:
 
 def outbound(name: str, version: int) -> str:
     text = setting(name)
+    if broken("outbound-unchecked"):
+        return ""
     if text and ip_address(literal(text)).version != version:
         raise Bad(f"not an address of version {version}: {text}")
     return text.strip("[]")
@@ -112,7 +120,7 @@ class Process:
     def __init__(self, said: Conversation) -> None:
         self.said = said
         self.client = bool(setting("CLIENT_TRANSPORTS"))
-        if self.client == bool(setting("SERVER_TRANSPORTS")):
+        if self.client == bool(setting("SERVER_TRANSPORTS")) and not broken("both-roles"):
             raise Bad("neither a client nor a server, or both")
         self.state()
         self.names = names(setting("CLIENT_TRANSPORTS") or setting("SERVER_TRANSPORTS"))
@@ -134,14 +142,14 @@ class Process:
 
     def state(self) -> None:
         """Like an author who keeps a key there, and one who does not look where."""
-        where = Path(setting("STATE_LOCATION") or ".")
         if broken("state-outside"):
             (Path.home() / ".hello").write_text("a key")
-        if broken("state-shared"):
-            where = Path.home() / "shared"
+        if not setting("STATE_LOCATION"):
+            return
+        where = Path(setting("STATE_LOCATION"))
         if broken("state-not-made"):
             (where / "key").write_text("a key")
-        elif not (where.exists() and not where.is_dir()):
+        elif where.is_dir() or not where.exists():
             where.mkdir(parents=True, exist_ok=True)
             (where / "key").write_text("a key")
             (where / "key").chmod(0o666 if broken("state-open") else 0o600)
@@ -160,15 +168,15 @@ class Process:
             raise Bad("no place to bring clients to")
         if self.extended and not setting("AUTH_COOKIE_FILE"):
             raise Bad("no cookie for the Extended ORPort")
-        for text in filter(None, setting("SERVER_TRANSPORT_OPTIONS").split(";")):
-            if not re.fullmatch(r"[^:]+:[^=]+=.*", text, re.DOTALL):
-                raise Bad(f"not an option: {text}")
+        options = setting("SERVER_TRANSPORT_OPTIONS")
+        if options and not OPTIONS.fullmatch(options) and not broken("options-unread"):
+            raise Bad(f"not options: {options}")
 
     # --- the conversation
 
     def start(self) -> None:
         self.say_version()
-        if self.client:
+        if self.client and not broken("proxy-done-late"):
             self.take_proxy()
         if broken("noise"):
             self.said.say("listening on the loopback")
@@ -178,7 +186,9 @@ class Process:
             if USABLE.fullmatch(name) or broken("unknown-error") or broken("name-any"):
                 self.start_one(name)
         if broken("method-unasked"):
-            self.start_one("unasked")
+            self.start_one("known")
+        if self.client and broken("proxy-done-late"):
+            self.take_proxy()
         self.say_done()
 
     def say_version(self) -> None:
@@ -186,8 +196,8 @@ class Process:
         if not (broken("version-missing") or broken("version-late")):
             self.said.say(line)
         if broken("status-in-2") or not self.said.modern:
-            key = "version" if not broken("status-no-value") else ""
-            self.said.say(f"STATUS TYPE={key} IMPLEMENTATION=plain VERSION=1.0")
+            value = "" if broken("status-no-value") else "=plain"
+            self.said.say(f"STATUS TYPE=version IMPLEMENTATION{value} VERSION=1.0")
 
     def log_the_start(self) -> None:
         line = r'LOG SEVERITY=notice MESSAGE="up: \"plain\""'
@@ -198,9 +208,9 @@ class Process:
         if broken("log-other-edition"):
             line = "LOG INFO up"
         self.said.say(line)
-        if self.extended and not ip_address(self.extended[0]).is_loopback:
-            if not broken("extorport-no-warning"):
-                self.said.say('LOG SEVERITY=warning MESSAGE="the ExtORPort is elsewhere"')
+        elsewhere = self.extended and not ip_address(self.extended[0]).is_loopback
+        if elsewhere and not broken("extorport-no-warning"):
+            self.said.say('LOG SEVERITY=warning MESSAGE="the ExtORPort is elsewhere"')
 
     def take_proxy(self) -> None:
         text = setting("PROXY")
@@ -263,7 +273,7 @@ class Process:
         if broken("method-socks4"):
             protocol = "socks4 "
         if broken("method-double-blank"):
-            word += " "
+            protocol += " "
         if self.client:
             tail = " optional-args" if broken("method-more-words") else ""
             return f"{word} {name} {protocol}{host}:{port}{tail}"
@@ -312,10 +322,9 @@ class Process:
             wanted = bool(setting("EXIT_ON_STDIN_CLOSE"))
         if wanted and not broken("stdin-ignored"):
             in_background(self.watch_stdin)
-        parent = os.getppid()
         while not (self.ending and not self.connections):
             time.sleep(0.1)
-            if os.getppid() != parent and not broken("orphan-stays"):
+            if os.getppid() != PARENT and not broken("orphan-stays"):
                 break
         os._exit(0)
 
@@ -364,6 +373,8 @@ class Process:
 
     def serve_server(self, stream: socket.socket, name: str, peer: tuple[str, int]) -> None:
         host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
+        if broken("address-on-disk"):
+            (Path(setting("STATE_LOCATION")) / "clients").write_text(host)
         if broken("log-client-address") and not self.said.modern:
             self.said.say(f'LOG SEVERITY=info MESSAGE="{host} came"')
         if self.extended is None or broken("extorport-unused"):
@@ -427,12 +438,10 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
         while data := source.recv(65536):
             if broken("relay-corrupts") and count <= 70000 < count + len(data):
                 at = 70000 - count
-                data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-            if broken("relay-cuts"):
-                data = data[: max(0, 100_000 - count)]
-            if broken("relay-eats-ff"):
-                data = data.replace(b"\xff", b"")
+                data = data[:at] + bytes([data[at] + 1 & 255]) + data[at + 1 :]
             count += len(data)
+            if broken("relay-cuts") and count > 100_000:
+                break
             sink.sendall(data)
         if broken("relay-eof-lost"):
             return

@@ -1,5 +1,15 @@
 """What Hypothesis may draw from: every kind of value that the protocol carries.
 
+::
+
+    from hypothesis import given
+    from ptipc.testing import strategies as some
+
+    @given(some.args())
+    def test_my_transport_takes_any_args(args): ...
+
+Hypothesis is not among the requirements of ptipc: whoever imports this has it.
+
 The values are canonical, that is, spelled the way that reading gives them back, so that
 ``codec.parse(codec.emit(value)) == value`` holds for all of them.  ``damaged`` and ``anything`` are
 for the other half of a test: what is not in order raises documented errors only.
@@ -12,18 +22,24 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import Any
 
+from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ptipc.core import messages as said
 from ptipc.core.codecs import Address, LogLevel, Mode, Protocol, UpstreamProxy
+from ptipc.core.config import Config
 from ptipc.core.dialects import DIALECTS, Dialect, Role, Row
 from ptipc.core.escapes import Args
+from ptipc.core.parameters import PARAMETERS
+from ptipc.core.settings import Channel
 
 __all__ = [
     "addresses",
     "anything",
     "args",
     "bind_addresses",
+    "configs",
     "damaged",
     "dialects",
     "host_names",
@@ -36,6 +52,7 @@ __all__ = [
     "line_args",
     "listeners",
     "local_addresses",
+    "messages",
     "modes",
     "names",
     "options",
@@ -290,6 +307,100 @@ def pairs() -> SearchStrategy[tuple[tuple[str, str], ...]]:
     return st.dictionaries(key, value, min_size=1, max_size=4).map(
         lambda found: tuple(found.items())
     )
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+
+def messages(dialect: Dialect, role: Role | None = None) -> SearchStrategy[said.Message]:
+    """Whatever a transport process, of a role if that is given, may say in an edition.
+
+    ``parse_line(emit_line(message, dialect), dialect)`` gives it back.
+    """
+    token = st.text(_GRAPHIC.replace(",", ""), min_size=1, max_size=6)
+    made: dict[type[said.Message], SearchStrategy[said.Message]] = {
+        said.VersionError: st.builds(said.VersionError),
+        said.Version: st.builds(said.Version, token),
+        said.EnvError: st.builds(said.EnvError, texts()),
+        said.ProxyDone: st.builds(said.ProxyDone),
+        said.ProxyError: st.builds(said.ProxyError, texts()),
+        said.CMethod: st.builds(said.CMethod, names(), protocols(dialect), local_addresses()),
+        said.CMethodError: st.builds(said.CMethodError, names(), texts()),
+        said.CMethodsDone: st.builds(said.CMethodsDone),
+        said.SMethod: st.builds(said.SMethod, names(), listeners(), line_args()),
+        said.SMethodError: st.builds(said.SMethodError, names(), texts()),
+        said.SMethodsDone: st.builds(said.SMethodsDone),
+        said.Log: st.builds(said.Log, levels(), texts()),
+        said.StatusVersion: st.builds(said.StatusVersion, words(), words()),
+        said.Status: st.builds(
+            lambda name, found: said.Status([("TRANSPORT", name), *found]),
+            names(),
+            pairs().filter(lambda found: not {"TRANSPORT", "TYPE"} & {key for key, _ in found}),
+        ),
+    }
+    possible = [
+        strategy
+        for kind, strategy in made.items()
+        if said.form_for(kind, dialect, role) is not None
+    ]
+    return st.one_of(possible)
+
+
+# --- configurations -------------------------------------------------------------------------------
+
+
+def _absolute_paths() -> SearchStrategy[str]:
+    return paths().map(lambda path: f"/{path}")
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> tuple[Config, Channel | None]:
+    """A configuration that its edition can say, and a channel to say it in (None: the usual one).
+
+    ``config.to_process(channel)`` is what a transport process would be told.
+    """
+    dialect = draw(dialects())
+    alias = draw(st.sampled_from((dialect.version, *dialect.aliases)))
+    channels: list[Channel | None] = [None]
+    channels += ["environment"] if dialect.environment else []
+    channels += ["flags"] if dialect.flags else []
+    role = draw(roles())
+    listed = draw(transport_lists())
+    there = {row.name for row in PARAMETERS if row.applies(dialect, role)}
+    flagged = {row.name for row in PARAMETERS if row.applies(dialect, role) and row.flag}
+    given: dict[str, Any] = {
+        "state": draw(_absolute_paths() if not dialect.relative_state else paths()),
+        "exit_on_stdin_close": draw(st.booleans()),
+    }
+    threshold = st.sampled_from(LogLevel).filter(lambda level: level is not LogLevel.NOTICE)
+    for name, values in {
+        "log_threshold": threshold,
+        "mode": modes(),
+        "proxy": proxies(),
+        "listen": addresses(),
+        "outbound_v4": ipv4(),
+        "outbound_v6": ipv6(),
+    }.items():
+        if name in there and draw(st.booleans()):
+            given[name] = draw(values)
+    destination = targets() if dialect.named_targets else addresses()
+    if role is Role.SERVER:
+        given["bind_addresses"] = {name: draw(addresses()) for name in listed}
+        if draw(st.booleans()):
+            given["extended_port"] = draw(addresses())
+            given["auth_cookie"] = draw(_absolute_paths())
+        if "extended_port" not in given or draw(st.booleans()):
+            given["target"] = draw(destination)
+    elif "target" in there and draw(st.booleans()):
+        given["target"] = draw(destination)
+    if "options_file" in there and draw(st.booleans()):
+        given["options_file"] = draw(paths())
+    elif role is Role.SERVER or "options" in flagged:
+        json = "options_file" in there
+        found = draw(json_options() if json else options())
+        given["options"] = dict(zip(listed, found.values(), strict=False))
+    config = Config(dialect=evolve(dialect, version=alias), role=role, transports=listed, **given)
+    return config, draw(st.sampled_from(channels))
 
 
 # --- what is not in order -------------------------------------------------------------------------

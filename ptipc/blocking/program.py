@@ -1,0 +1,62 @@
+"""A transport as an executable that any host can launch (PT 1 section 3, PT 3.0 section 1).
+
+``run`` is the whole main program of a transport.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from ptipc import program
+from ptipc.blocking.dispatcher import Dispatcher
+from ptipc.blocking.service import Limits
+from ptipc.blocking.transport import Transport
+from ptipc.program import Load
+
+__all__ = ["Load", "run", "run_loaded"]
+
+
+def run(
+    *transports: Transport,
+    environ: Mapping[str, str] | None = None,
+    argv: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    log_level: int = logging.INFO,
+    unsafe_logging: bool = False,
+) -> NoReturn:
+    """Be a transport process that offers some transports; never returns.
+
+    ``environ`` and ``argv`` (without the program's name) are those of the process if not given.
+    Records of Python's logging from ``log_level`` on become LOG lines, in editions in which the
+    host does not say from which level on it wants them; the addresses in them are elided unless
+    ``unsafe_logging``.
+    Raises SystemExit: 0 after a graceful end, 64, 69 or 78 for a configuration that cannot be used
+    (PT 3.0 section 1.2), 70 for a fault of our own.
+    """
+    names = [transport.name for transport in transports]
+    raise SystemExit(
+        run_loaded(
+            lambda: transports,
+            names,
+            environ=environ,
+            argv=argv,
+            limits=limits,
+            log_level=log_level,
+            unsafe_logging=unsafe_logging,
+        )
+    )
+
+
+def run_loaded(
+    load: Load, names: Sequence[str], *, limits: Limits | None = None, **settings: Any
+) -> int:
+    """``run`` for transports that are still to be loaded; returns the exit status.
+
+    ``names`` are what a person is told that they are called; ``settings`` are those of
+    ``ptipc.program.main``.
+    """
+    make = functools.partial(Dispatcher, limits=limits or Limits())
+    return program.main(load, names, make, Dispatcher.serve, **settings)
