@@ -297,6 +297,14 @@ def test_blocking_loads_no_asyncio() -> None:
     assert ours.isdisjoint({"asyncio", "ssl", "subprocess", "tempfile", "ptipc.children"})
 
 
+def test_a_function_with_the_name_of_its_module_is_the_function() -> None:
+    """Whatever was imported before."""
+    for name in ("attach", "supervise"):
+        for first in (f"import ptipc.blocking.{name}", "from ptipc.blocking import GaveUp"):
+            program = f"{first}\nfrom ptipc.blocking import {name}\n{name}.__code__"
+            subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_what_is_not_there_is_not_found() -> None:
     with pytest.raises(AttributeError, match="no attribute 'start_relay'"):
         _ = ptipc.blocking.start_relay

@@ -8,7 +8,9 @@ loop that moves the octets of a handshake, ``relay`` the one that moves those of
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +45,10 @@ LARGE_CHUNK: Final = 262144
 
 _GLANCE: Final = 0.5 if WINDOWS else None
 """After how many seconds a thread looks whether its socket was closed, where nothing wakes it."""
+
+
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+"""How the systems say that a connection is being made."""
 
 
 @runtime_checkable
@@ -163,13 +169,17 @@ class SocketStream:
 
     def connect(self, place: tuple[object, ...]) -> None:
         """Connect the socket to an IP address and port.  Raises OSError."""
-        with self._shared as is_open:
-            if not is_open:
+        with self._shared:
+            code = self.network.connect_ex(place)
+            if code in _UNDER_WAY:
+                # To wait is to look first: who closed it before this had nobody to wake.
+                if not self.wait(Side.WRITE):
+                    raise BrokenPipeError("the stream is closed")
+                code = self.network.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if self.closed:
                 raise BrokenPipeError("the stream is closed")
-            # Python's own waiting knows how each system says that it failed.
-            self.network.settimeout(remaining(self.deadline))
-            self.network.connect(place)
-            self.network.setblocking(False)
+            if code:
+                raise OSError(code, os.strerror(code))
 
     def receive(self, limit: int = CHUNK) -> bytes:
         if self._early:

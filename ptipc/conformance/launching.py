@@ -19,7 +19,7 @@ from ptipc.core.dialects import Dialect, Role
 from ptipc.core.parameters import PARAMETERS, Parameter, is_flag
 from ptipc.core.settings import Channel, parameter_for
 
-__all__ = ["Launch", "config_of", "fill", "launch_of"]
+__all__ = ["Launch", "config_of", "launch_of"]
 
 
 def _words(words: Iterable[str]) -> tuple[str, ...]:

@@ -162,15 +162,23 @@ class Process:
         options: dict[str, Any] = dict(CHILD_OPTIONS)
         if not WINDOWS:
             options["preexec_fn"] = lambda: _fresh(stdin == "closed")
-        self._process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=asyncio.subprocess.DEVNULL if stdin == "null" else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=place.root / "cwd",
-            env={**place.environment(), **launch.extra, **launch.set},
-            **options,
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *words,
+                stdin=asyncio.subprocess.DEVNULL if stdin == "null" else asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=place.root / "cwd",
+                env={**place.environment(), **launch.extra, **launch.set},
+                **options,
+            )
         )
+        try:
+            self._process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # It cannot be ended before it has begun.
+            self._process = await starting
+            raise
         if stdin == "eof":
             self.close_stdin()
         self._task = asyncio.create_task(self._listen(self._process))

@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from ptipc.conformance.cases import Case, octets
-from ptipc.conformance.launching import fill
+from ptipc.conformance.cases import Case, fill, octets
 from ptipc.core.dialects import Dialect
 
 __all__ = ["TRAILING", "Answer", "Complaint", "Question", "canonical", "complaint", "questions"]
