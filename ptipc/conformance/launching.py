@@ -12,7 +12,6 @@ from typing import Any
 
 from attrs import field, frozen
 
-from ptipc.conformance.cases import fill
 from ptipc.conformance.operations.config import SETTINGS
 from ptipc.core.config import Config
 from ptipc.core.dialects import Dialect, Role
