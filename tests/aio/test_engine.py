@@ -124,7 +124,7 @@ def test_without_descriptors_accepting_pauses(way: str) -> None:
         factory = uvloop.new_event_loop if {way!r} == "uvloop" else asyncio.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(asyncio.wait_for(test(), 60))
-        print(pauses[0])
+        print(pauses[0], flush=True)
         os._exit(0)
         """
     )
