@@ -12,6 +12,7 @@ import os
 import queue
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,10 +32,14 @@ __all__ = [
     "State",
     "StdoutGuard",
     "exit_words",
+    "glance",
     "kill_group",
     "raise_descriptor_limit",
+    "soonest",
     "start_thread",
+    "wait_for",
     "watch_parent",
+    "watch_signals",
     "watch_stdin",
 ]
 
@@ -209,6 +214,71 @@ STOP_SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
 )
 """The signals by which somebody asks us to end."""
+
+
+@contextlib.contextmanager
+def watch_signals(heard: Callable[[signal.Signals], object]) -> Iterator[None]:
+    """Call ``heard`` for each of STOP_SIGNALS, from a thread; to be used by the main thread.
+
+    Handlers as ``signal`` has them would not do: the operating system gives a signal to whichever
+    thread is running, and then nothing wakes the main thread, where handlers run.
+    """
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+
+    def handle(number: int, frame: object) -> None:
+        # An event loop may have taken our place, as uvloop does; then it is us to tell.
+        current = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        if current != writing.fileno():
+            signal.set_wakeup_fd(current)
+            writing.send(bytes([number]))
+
+    def read() -> None:
+        while octets := reading.recv(16):
+            for number in octets:
+                if number in STOP_SIGNALS:
+                    heard(signal.Signals(number))
+
+    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
+    wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    thread = start_thread(read, "signal watch")
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        writing.close()
+        thread.join()
+        reading.close()
+
+
+GLANCE: Final = 0.5
+"""After how many seconds a main thread that waits lets the handlers of signals have their turn."""
+
+
+def glance() -> float | None:
+    """How long this thread may wait at a time: only the main one has a limit.
+
+    Signals may be given to other threads, and on Windows none interrupts a thread that waits.
+    """
+    return GLANCE if threading.current_thread() is threading.main_thread() else None
+
+
+def soonest(*seconds: float | None) -> float | None:
+    """The shortest of several times to wait; None: for ever."""
+    return min((each for each in seconds if each is not None), default=None)
+
+
+def wait_for(event: threading.Event, timeout: float | None = None) -> bool:
+    """Wait for an event, in the main thread so that Ctrl-C can interrupt; whether it has come."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        if event.wait(soonest(left, glance())):
+            return True
+        if end is not None and time.monotonic() >= end:
+            return False
 
 
 def watch_stdin(ended: Callable[[], object]) -> None:

@@ -225,23 +225,16 @@ class _Program:
             root.removeHandler(handler)
             root.setLevel(level)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> contextlib.AbstractContextManager[None]:
         """A signal lets connections finish, unless we are ending already: then it does not."""
         if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+            return contextlib.nullcontext()
 
-        def stop(number: int, frame: object) -> None:
+        def stop(number: signal.Signals) -> None:
             again = self._duty is not None and self._duty.stopping
-            self.stop(f"signal {signal.Signals(number).name}", now=again)
+            self.stop(f"signal {number.name}", now=again)
 
-        before = {number: signal.signal(number, stop) for number in osdep.STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return osdep.watch_signals(stop)
 
 
 def _read_file(path: str) -> str:

@@ -364,6 +364,86 @@ def test_the_signals_to_stop_are_those_of_the_system() -> None:
     assert set(osdep.STOP_SIGNALS) >= {signal.SIGTERM, signal.SIGINT}
 
 
+SIGNALLED = """
+    import os, queue, signal, threading
+    from ptipc.osdep import watch_signals
+
+    def handled(number, frame):
+        print("before", flush=True)
+
+    signal.signal(signal.SIGTERM, handled)
+    heard = queue.SimpleQueue()
+    done = threading.Event()
+
+    def spin():
+        while not done.is_set():
+            pass
+
+    # Threads that run are those to whom the system gives a signal.
+    for _ in range(2):
+        threading.Thread(target=spin, daemon=True).start()
+    with watch_signals(heard.put):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            print(heard.get(timeout=20).name, flush=True)
+    done.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(signal.set_wakeup_fd(-1), threading.active_count() <= 3, flush=True)
+"""
+
+
+def test_signals_are_heard_whoever_is_given_them() -> None:
+    """And afterwards everything is as it was."""
+    assert run(SIGNALLED).stdout == "SIGTERM\nSIGINT\nSIGTERM\nbefore\n-1 True\n"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_signals_are_heard_in_an_event_loop(loop: str) -> None:
+    """uvloop wants to be told of signals itself, and tells us."""
+    done = run(
+        f"""
+        import asyncio, os, signal
+        import {loop}
+        from ptipc.osdep import watch_signals
+
+        heard = []
+
+        async def main():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+                while not heard or heard[-1] is not number:
+                    await asyncio.sleep(0.001)
+
+        with watch_signals(heard.append):
+            {loop}.run(main())
+        print(*(number.name for number in heard))
+        """
+    )
+    assert (done.stdout, done.stderr) == ("SIGTERM SIGINT\n", "")
+
+
+def test_only_a_main_thread_looks_up_from_waiting() -> None:
+    """Handlers of signals run in it, and nothing else may have it look."""
+    seen: list[float | None] = []
+    start_thread(lambda: seen.append(osdep.glance()), "test").join()
+    assert seen == [None]
+    assert osdep.glance() == osdep.GLANCE
+
+
+def test_the_soonest_of_several_times() -> None:
+    assert osdep.soonest(3, None, 2) == 2
+    assert osdep.soonest(None, None) is None
+
+
+def test_an_event_is_waited_for_as_long_as_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(osdep, "GLANCE", 0.001)
+    event = threading.Event()
+    assert not osdep.wait_for(event, 0.01)
+    start_thread(event.set, "test")
+    assert osdep.wait_for(event)
+    assert osdep.wait_for(event, 0)
+
+
 # --- children -------------------------------------------------------------------------------------
 
 

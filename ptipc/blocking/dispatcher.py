@@ -8,9 +8,11 @@ as well inside an application, in a thread of its own (PT 3.0 Base section 4.4);
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -44,7 +46,7 @@ from ptipc.core.messages import (
 )
 from ptipc.core.session import TransportSession
 from ptipc.core.upstream import proxy_problem
-from ptipc.osdep import WINDOWS, start_thread
+from ptipc.osdep import glance, soonest, start_thread
 from ptipc.voice import Outlet, Voice
 
 __all__ = ["Dispatcher", "Outlet"]
@@ -52,8 +54,6 @@ __all__ = ["Dispatcher", "Outlet"]
 log = logging.getLogger(__name__)
 
 _LOOPBACK = Address("127.0.0.1", 0)
-_GLANCE = 0.2 if WINDOWS else None
-"""After how many seconds signals have their turn, where they do not interrupt a thread."""
 
 
 @define(eq=False)
@@ -135,16 +135,14 @@ class Dispatcher:
         return self._asked_to_stop
 
     def _wait(self, deadline: float | None) -> bool:
-        """Wait for news, until a deadline; False: it is over."""
+        """Wait for news, or a while, but not beyond a deadline; False: it is over."""
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             return False
-        if _GLANCE is not None:
-            left = _GLANCE if left is None else min(left, _GLANCE)
-        try:
-            self._news.get(timeout=left)
-        except queue.Empty:
-            return _GLANCE is not None
+        # Somebody else cares for signals if Ctrl-C is not an exception.
+        interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with contextlib.suppress(queue.Empty):
+            self._news.get(timeout=soonest(left, glance() if interruptible else None))
         return True
 
     def _give_up(self, error: Exception) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -15,6 +16,7 @@ from typing import Generic, TypeVar
 from attrs import define, field
 
 from ptipc.core.launch import Recent
+from ptipc.osdep import glance, soonest
 
 __all__ = ["Events", "Hearers"]
 
@@ -41,11 +43,15 @@ class Events(Generic[T]):
         return self
 
     def __next__(self) -> T:
+        end = None if self.timeout is None else time.monotonic() + self.timeout
         with self._news:
-            if not self._news.wait_for(lambda: self._waiting or self._ended, self.timeout):
-                raise TimeoutError("there was no event")
-            if not self._waiting:
-                raise StopIteration
+            while not self._waiting:
+                if self._ended:
+                    raise StopIteration
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError("there was no event")
+                self._news.wait(soonest(left, glance()))
             return self._waiting.take()
 
     @property

@@ -41,7 +41,7 @@ from ptipc.core.launch import (
 from ptipc.core.ports import Port, route
 from ptipc.core.session import Event
 from ptipc.launching import spawn, with_state
-from ptipc.osdep import exit_words
+from ptipc.osdep import exit_words, wait_for
 
 __all__ = ["LaunchError", "ProcessEnded", "TransportProcess", "launch", "launch_plan"]
 
@@ -172,7 +172,7 @@ class TransportProcess(Account):
         what is required has not come up.
         """
         process = self._spawn()
-        if not self._settled.wait(self.plan.timeout):
+        if not wait_for(self._settled, self.plan.timeout):
             raise self._error(self.lateness)
         if self.is_complete and not process.child.has_ended():
             return

@@ -25,7 +25,7 @@ from ptipc.blocking.streams import SocketStream, Stream, drive, within
 from ptipc.core.codecs import Address, UpstreamProxy
 from ptipc.core.config import Config
 from ptipc.core.upstream import source_address, upstream_handshake
-from ptipc.osdep import State, start_thread
+from ptipc.osdep import State, glance, soonest, start_thread
 from ptipc.sockets import (
     PAUSE,
     Place,
@@ -285,10 +285,10 @@ def _in_a_thread(work: Callable[[], Any], deadline: float | None) -> Any:
             outcomes.put((None, error))
 
     start_thread(run, "look-up")
-    try:
-        result, error = outcomes.get(timeout=remaining(deadline))
-    except queue.Empty:
-        raise TimeoutError("it took too long") from None
+    while True:
+        with contextlib.suppress(queue.Empty):
+            result, error = outcomes.get(timeout=soonest(remaining(deadline), glance()))
+            break
     if error is not None:
         raise error
     return result

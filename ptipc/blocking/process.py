@@ -18,7 +18,7 @@ from typing import IO, Any
 from ptipc.blocking.accepting import join
 from ptipc.children import Child, weakly
 from ptipc.core.dialects import Stream
-from ptipc.osdep import WINDOWS, start_thread
+from ptipc.osdep import WINDOWS, start_thread, wait_for
 
 __all__ = ["Process"]
 
@@ -104,7 +104,7 @@ class Process:
 
     def wait(self, timeout: float) -> bool:
         """Wait for its end, so many seconds at most; whether it has come."""
-        return self.exited.wait(timeout)
+        return wait_for(self.exited, timeout)
 
     def _signal(self, signal: Callable[[], None]) -> None:
         # Not while it is reaped: its number may be somebody else's a moment later.

@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ptipc.osdep import glance, soonest
+
 __all__ = ["Shared", "remaining", "wait_until_ready"]
 
 
@@ -77,11 +79,25 @@ def wait_until_ready(
 
     Returns whether that is so; if not, ``timeout`` seconds are over.
     """
+    end = None if timeout is None else time.monotonic() + timeout
+    look = _looker(reading, writing)
+    while True:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        if look(soonest(left, glance())):
+            return True
+        if end is not None and time.monotonic() >= end:
+            return False
+
+
+def _looker(
+    reading: Sequence[socket.socket], writing: Sequence[socket.socket]
+) -> Callable[[float | None], bool]:
+    """What waits for so many seconds until one of the sockets is ready."""
     if not hasattr(select, "poll"):  # Windows
-        return any(select.select(reading, writing, reading, timeout))
+        return lambda timeout: any(select.select(reading, writing, reading, timeout))
     poll = select.poll()
     for each in reading:
         poll.register(each, select.POLLIN)
     for each in writing:
         poll.register(each, select.POLLOUT)
-    return bool(poll.poll(None if timeout is None else timeout * 1000))
+    return lambda timeout: bool(poll.poll(None if timeout is None else timeout * 1000))

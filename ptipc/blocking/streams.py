@@ -22,7 +22,7 @@ from ptipc.blocking.relaying import Outcome, Side, pool, splice
 from ptipc.blocking.sharing import Shared, remaining, wait_until_ready
 from ptipc.core.codecs import Address
 from ptipc.core.handshake import Handshake
-from ptipc.osdep import WINDOWS, start_thread
+from ptipc.osdep import WINDOWS, glance, start_thread
 from ptipc.sockets import address_of
 
 __all__ = [
@@ -388,7 +388,8 @@ def relay(one: Stream, other: Stream) -> None:
             helper = start_thread(functools.partial(pump, other, one), "relay")
             try:
                 pump(one, other)
-                helper.join()
+                while helper.is_alive():
+                    helper.join(glance())
             except BaseException:  # we are interrupted, and shall not leave the thread behind
                 close()
                 helper.join()

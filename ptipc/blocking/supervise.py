@@ -34,7 +34,7 @@ from ptipc.core.launch import LaunchError, Plan, ProcessEnded, Recent
 from ptipc.core.ports import Port, route
 from ptipc.core.session import Event
 from ptipc.core.supervision import Abandoned, Backoff, Down, GaveUp, Said, SupervisorEvent, Up
-from ptipc.osdep import exit_words, start_thread
+from ptipc.osdep import exit_words, glance, soonest, start_thread, wait_for
 
 __all__ = ["GaveUp", "Supervisor", "supervise"]
 
@@ -229,10 +229,13 @@ class _Keeper:
 
     def port(self, transport: str, patience: float) -> Port:
         """Where a transport of it is reached, now or once it is up again."""
+        end = time.monotonic() + patience
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._given_up is not None or self._is_up(), timeout=patience
-            )
+            while self._given_up is None and not self._is_up():
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(soonest(left, glance()))
         return self.current().port(transport)
 
     def _is_up(self) -> bool:
@@ -243,7 +246,7 @@ class _Keeper:
 
     def failed_to_start(self) -> Exception | None:
         """Wait until the process was started for the first time; the error if it could not be."""
-        self._settled.wait()  # for as long as a launch may take
+        wait_for(self._settled)  # for as long as a launch may take
         return self._first_failure
 
     def give_notice(self) -> None:

@@ -7,6 +7,7 @@ two small functions.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import queue
@@ -31,7 +32,7 @@ from ptipc.core.transports import (
     grants_early,
     version_of,
 )
-from ptipc.osdep import start_thread
+from ptipc.osdep import glance, start_thread
 
 __all__ = [
     "STREAMS",
@@ -197,7 +198,10 @@ class _WrapAcceptor:
         return self._listener.address
 
     def accept(self) -> Stream:
-        stream = self._ready.get()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                stream = self._ready.get(timeout=glance())
+                break
         if isinstance(stream, Exception):
             self._ready.put(stream)
             raise stream

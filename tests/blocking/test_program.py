@@ -230,21 +230,19 @@ def test_a_host_that_reads_no_more_is_gone() -> None:
 
 def test_many_silent_clients_hurt_nobody_else(listener: socket.socket) -> None:
     """500 of them, and a length that promises 4 GiB."""
-    with running(HELLO, dialect=PT2_2, client=["hello"]) as program:
+    with running(HELLO, dialect=PT2_2, client=["hello"]) as program, ExitStack() as guests:
         place = program.address()
-        silent = [connected(place) for _ in range(500)]
+        silent = [guests.enter_context(connected(place)) for _ in range(500)]
         silent[0].sendall(b"\5\1\x09\xff\xff\xff\xff" + bytes(1000))
-        client = connected(place)
+        client = guests.enter_context(connected(place))
         client.settimeout(DEADLINE)
         host, port = listener.getsockname()
         request = b"\5\1\0\1" + socket.inet_aton(host) + port.to_bytes(2, "big")
         client.sendall(b"\5\1\0" + request)
-        server, _ = listener.accept()
-        assert client.recv(100) == b"\5\0"
-        assert client.recv(100)[:2] == b"\5\0"
+        server = guests.enter_context(listener.accept()[0])
+        assert client.recv(4, socket.MSG_WAITALL) == b"\5\0\5\0"
+        assert client.recv(8, socket.MSG_WAITALL) == b"\0\1" + bytes(6)
         server.sendall(b"served")
-        assert client.recv(100) == b"served"
-        for each in (client, server, *silent):
-            each.close()
+        assert client.recv(6, socket.MSG_WAITALL) == b"served"
         program.close_stdin()
         assert program.end() == 0

@@ -139,6 +139,19 @@ def test_a_transport_asks_for_its_own() -> None:
     assert "bar" not in config.options
 
 
+def test_where_the_server_is_stands_in_an_option_or_is_the_target() -> None:
+    """C36: for applications that cannot say it themselves; a name is left to the transport."""
+    told = {"x": {"serverAddress": "bridge.example:443"}}
+    both = client(PT2_2, transports=["x", "y"], options=told, target=Address("192.0.2.7", 1))
+    assert both.server_for("x") == Address("bridge.example", 443)
+    assert both.server_for("y") == Address("192.0.2.7", 1)
+    with pytest.raises(LocalProtocolError, match="option serverAddress"):
+        client(PT3_0, transports=["x"]).server_for("x")
+    odd = client(PT3_0, transports=["x"], options={"x": {"serverAddress": "nonsense"}})
+    with pytest.raises(LocalProtocolError, match=r"serverAddress: .*nonsense"):
+        odd.server_for("x")
+
+
 def test_secrets_are_not_shown() -> None:
     proxy = UpstreamProxy("http", Address("192.0.2.1", 80), "user", "s3cret")
     config = client(PT3_0, proxy=proxy, options={"foo": {"key": "s3cret"}})

@@ -6,7 +6,8 @@ from ptipc.core.codecs import PROXY, Address, UpstreamProxy
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.httpconnect import HttpConnectInitiator, HttpConnectResponder
 from ptipc.core.socks import Credentials, NoAuth, SocksInitiator, SocksResponder
-from ptipc.core.upstream import upstream_handshake
+from ptipc.core.transports import Capability
+from ptipc.core.upstream import proxy_problem, source_address, upstream_handshake
 
 SOMEWHERE = Address("192.0.2.7", 443)
 NAME = Address("bridge.example", 443)
@@ -100,3 +101,37 @@ def test_what_a_proxy_cannot_be_told_is_our_callers_fault(
     with pytest.raises(LocalProtocolError, match=complaint) as raised:
         upstream_handshake(proxy, target)
     assert SECRET not in str(raised.value)
+
+
+class Carrying:
+    """A transport, as far as what it carries is concerned."""
+
+    def __init__(self, capabilities: Capability) -> None:
+        self.capabilities = capabilities
+
+
+STREAMS, DATAGRAMS = Carrying(Capability.STREAM), Carrying(Capability.DATAGRAM)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "transports", "problem"),
+    [
+        (UpstreamProxy("socks5", SOMEWHERE), [], None),
+        (UpstreamProxy("socks5", SOMEWHERE), [DATAGRAMS, STREAMS], None),
+        (UpstreamProxy("socks5", SOMEWHERE), [DATAGRAMS], "no transport connects by streams"),
+        (UpstreamProxy("http", SOMEWHERE, "a:b"), [STREAMS], "colon"),
+    ],
+)
+def test_who_can_use_a_proxy_is_known_before_anybody_connects(
+    proxy: UpstreamProxy, transports: list[Carrying], problem: str | None
+) -> None:
+    found = proxy_problem(proxy, transports)
+    assert found is None if problem is None else problem in (found or "")
+
+
+def test_source_addresses_are_for_everything_but_loopback() -> None:
+    """PT 1, 3.2.1: one for each family."""
+    assert source_address("198.51.100.7", "192.0.2.1", None) == "192.0.2.1"
+    assert source_address("2001:db8::7", "192.0.2.1", "2001:db8::1") == "2001:db8::1"
+    for loopback in ("127.0.0.1", "::1"):
+        assert source_address(loopback, "192.0.2.1", "2001:db8::1") is None
