@@ -225,16 +225,16 @@ class Adapter:
 
     def _request(self, asked: Mapping[str, Any], patience: float) -> Mapping[str, Any]:
         assert self._popen.stdin is not None
-        try:
-            self._writing_until = time.monotonic() + patience
+        self._writing_until = time.monotonic() + patience
+        # One that has ended already may have said something before.
+        with contextlib.suppress(OSError):
             self._popen.stdin.write(json.dumps(asked).encode() + b"\n")
             self._popen.stdin.flush()
-            self._writing_until = math.inf
+        self._writing_until = math.inf
+        try:
             line = self._lines.get(timeout=patience)
         except queue.Empty:
             raise AdapterError(f"no answer within {patience:g} s{self._last_words()}") from None
-        except OSError:
-            line = b""
         if not line:
             raise AdapterError(self._end())
         if not line.endswith(b"\n"):
