@@ -162,12 +162,8 @@ class Meter:
         return time.perf_counter(), time.process_time(), self._proxy()
 
     def _proxy(self) -> float:
-        nanoseconds = 0
-        if self._pid:
-            for thread in Path(f"/proc/{self._pid}/task").iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    nanoseconds += int((thread / "schedstat").read_text().split()[0])
-        return nanoseconds / 1e9
+        # The kernel's number for the CPU clock of a process, with its threads that have ended.
+        return time.clock_gettime(~self._pid << 3 | 2) if self._pid else 0.0
 
     def report(self, count: float) -> dict[str, float]:
         """What so many operations have taken since the beginning."""

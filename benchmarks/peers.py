@@ -142,12 +142,8 @@ def _ready(contender: Contender, process: subprocess.Popen[str]) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Seconds of CPU that all threads of a process have had so far."""
-    nanoseconds = 0
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            nanoseconds += int((thread / "schedstat").read_text().split()[0])
-    return nanoseconds / 1e9
+    """Seconds of CPU that all threads of a process have had so far, also those that have ended."""
+    return time.clock_gettime(~pid << 3 | 2)  # the kernel's number for its CPU clock
 
 
 def load(

@@ -93,8 +93,9 @@ def _looker(
     reading: Sequence[socket.socket], writing: Sequence[socket.socket]
 ) -> Callable[[float | None], bool]:
     """What waits for so many seconds until one of the sockets is ready."""
-    if not hasattr(select, "poll"):  # Windows
-        return lambda timeout: any(select.select(reading, writing, reading, timeout))
+    if not hasattr(select, "poll"):  # Windows, where a connection that fails is an exception
+        broken = [*reading, *writing]
+        return lambda timeout: any(select.select(reading, writing, broken, timeout))
     poll = select.poll()
     for each in reading:
         poll.register(each, select.POLLIN)

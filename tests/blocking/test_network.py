@@ -295,3 +295,19 @@ def test_a_lack_of_descriptors_is_waited_out(caplog: pytest.LogCaptureFixture) -
     accepted = accepting.result()
     for each in (client, accepted, listener):
         each.close()
+
+
+@pytest.mark.parametrize("way", ["poll", "select"])
+def test_waiting_works_as_on_windows(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no poll, and nothing wakes who waits for a socket that is closed."""
+    if way == "select":
+        monkeypatch.delattr("select.poll")
+        monkeypatch.setattr("ptipc.blocking.streams._GLANCE", 0.01)
+    with serving(echo) as server:
+        stream = NETWORK.dial(server)
+        ping(stream)
+        receiving = Doing(stream.receive)
+        stream.close()
+        assert receiving.result() == b""
+        with pytest.raises(ConnectionRefusedError):
+            NETWORK.dial(nobody_listens())
