@@ -24,6 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+BURST = 4
+"""How many pieces are sent before what has arrived elsewhere is taken.
+
+A sender that goes on until there is no room leaves its receiver waiting, and then waits itself.
+"""
+
 HOLD = 0.05
 """Seconds until a target closes: goptlib's dummy gives no connection up before both ends have."""
 
@@ -229,10 +235,11 @@ def relay(load: Load) -> dict[str, float]:
         def exchange() -> None:
             nonlocal left, received
             with contextlib.suppress(BlockingIOError):
-                while left:
-                    left -= os.sendfile(stream.fileno(), source, 0, min(left, 1 << 17))
-                    if not left:
-                        loop.change(stream, exchange, select.EPOLLIN)
+                for _ in range(BURST):
+                    if left:
+                        left -= os.sendfile(stream.fileno(), source, 0, min(left, 1 << 17))
+                        if not left:
+                            loop.change(stream, exchange, select.EPOLLIN)
             with contextlib.suppress(BlockingIOError):
                 received += stream.recv_into(nowhere, len(nowhere), socket.MSG_TRUNC)
 
