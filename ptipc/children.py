@@ -63,11 +63,11 @@ class Child:
         assert self._popen.stdout is not None
         assert self._popen.stderr is not None
         self.pid = self._popen.pid
-        self.outputs: Mapping[Stream, IO[bytes]] = {
+        self.outputs: dict[Stream, IO[bytes]] = {
             Stream.STDOUT: self._popen.stdout,
             Stream.STDERR: self._popen.stderr,
         }
-        """What to read its outputs from, unbuffered."""
+        """What to read its outputs from, unbuffered; a thread that reads one takes it from here."""
         _alive.add(self)
         if guard:
             # Without one it is as if there were no guard: the end of stdin is all there is.
@@ -169,12 +169,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
-    def close(self, *, outputs: bool = True) -> None:
-        """Close the pipes; without ``outputs`` these are left to whoever reads them."""
+    def close(self) -> None:
+        """Close the pipes, but for the outputs that were taken."""
         self.close_stdin()
-        if outputs:
-            for output in self.outputs.values():
-                output.close()
+        for output in self.outputs.values():
+            output.close()
 
     def forget(self) -> None:
         """Let go of a process that is somebody else's child: we were forked."""

@@ -48,8 +48,7 @@ class Process:
         self._watched: dict[int, Callable[[], object]] = {}
         """The descriptors that the event loop watches for us, and how each is closed."""
         self._open = dict(child.outputs)
-        self._threads = False
-        for stream, output in child.outputs.items():
+        for stream, output in self._open.items():
             self._watch_output(stream, output)
         self._watch_exit()
 
@@ -80,7 +79,8 @@ class Process:
         if self._watch(output.fileno(), weakly(self._read, stream), output.close):
             os.set_blocking(output.fileno(), False)
         else:
-            self._threads = True
+            # Only who reads it may close it: the child loses it.
+            del self.child.outputs[stream]
             take = weakly(self._take, stream)
             start_thread(functools.partial(_pump, output, self._loop, take), "child's output")
 
@@ -137,8 +137,7 @@ class Process:
             self._unwatch(output.fileno())
             if (said := self._said()) is not None:
                 said(stream, b"")
-        # A thread that still reads has to close what it reads from itself.
-        self.child.close(outputs=not self._threads)
+        self.child.close()
         self.exited.set()
         if (ended := self._ended()) is not None:
             ended()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import Any
 
 import pytest
@@ -144,6 +145,22 @@ def test_one_that_is_dropped_is_ended_and_warned_about(loop: LoopFactory) -> Non
         with pytest.warns(ResourceWarning, match="was not stopped"):
             drop(process)
         assert children() == []
+
+    with nothing_left():
+        run(main(), loop)
+
+
+@loops
+def test_one_that_is_dropped_while_it_talks_may_be_read_to_its_end(loop: LoopFactory) -> None:
+    """Nobody closes what a thread reads from but that thread, which fails otherwise."""
+
+    async def main() -> None:
+        process = [TransportProcess(plan(program("flood"), client=["one"]))]
+        await process[0].start()
+        with pytest.warns(ResourceWarning, match="was not stopped"):
+            drop(process)
+        while any(thread.name.startswith("ptipc") for thread in threading.enumerate()):
+            await asyncio.sleep(0)
 
     with nothing_left():
         run(main(), loop)
