@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -27,9 +25,9 @@ from ptipc.conformance.operations import operation_names
 from ptipc.conformance.questions import Answer, Question, questions
 from ptipc.conformance.verdicts import Outcome
 from ptipc.core.dialects import DIALECTS, PT1
+from tests.interop.golang import build, require_goptlib
 
 ADAPTERS = Path(__file__).parents[2] / "examples" / "adapters"
-GOPTLIB = Path("/usr/share/gocode/src/git.torproject.org/pluggable-transports/goptlib.git")
 OURS = [sys.executable, "-m", "ptipc", "adapter"]
 OURSELVES = Implementation(name="ptipc", version="1", language="python", ops=("address/parse",))
 
@@ -396,18 +394,11 @@ def test_socksio_needs_its_messages_in_one_piece(capsys: pytest.CaptureFixture[s
 @pytest.mark.program("go")
 def test_goptlib_is_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An implementation in Go, with exchanges that block."""
-    if not GOPTLIB.is_dir():
-        pytest.skip("golang-goptlib-dev is not installed")
-    built = tmp_path / "goptlib-adapter"
-    environ = {**os.environ, "GO111MODULE": "off", "GOPATH": "/usr/share/gocode"}
-    subprocess.run(
-        ["go", "build", "-overlay", "overlay.json", "-o", str(built), "adapter.go"],
-        cwd=ADAPTERS / "goptlib",
-        env={**environ, "GOCACHE": str(tmp_path / "cache")},
-        check=True,
-    )
+    require_goptlib()
+    words = ("-overlay", "overlay.json", "adapter.go")
+    built = build(ADAPTERS / "goptlib", tmp_path / "adapter", *words)
     expected = str(ADAPTERS / "goptlib.expect.toml")
-    assert main(["check", "adapter", "--expect", expected, "--", str(built)]) == 0
+    assert main(["check", "adapter", "--expect", expected, "--", built]) == 0
     assert "70 expected failures" in capsys.readouterr().out
 
 
