@@ -112,6 +112,19 @@ def _fresh(close_stdin: bool) -> None:
         os.close(0)
 
 
+async def _started(
+    *command: str, **options: Any
+) -> tuple[asyncio.subprocess.Process, asyncio.SubprocessTransport]:
+    """What ``create_subprocess_exec`` starts, and with it the transport, for whoever closes it."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=1 << 16, loop=loop),
+        *command,
+        **options,
+    )
+    return asyncio.subprocess.Process(transport, protocol, loop), transport
+
+
 async def _end_of(process: asyncio.subprocess.Process) -> int:
     """The exit status of a process; ``wait`` alone would wait for its outputs as well."""
     waiting = asyncio.create_task(process.wait())
@@ -143,6 +156,7 @@ class Process:
         self._role = role
         self._dialect = dialect
         self._process: asyncio.subprocess.Process | None = None
+        self._transport: asyncio.SubprocessTransport | None = None
         self._orphan = False
         self._task: asyncio.Task[None] | None = None
         self._lines = 0
@@ -163,7 +177,7 @@ class Process:
         if not WINDOWS:
             options["preexec_fn"] = lambda: _fresh(stdin == "closed")
         starting = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
+            _started(
                 *words,
                 stdin=asyncio.subprocess.DEVNULL if stdin == "null" else asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -174,14 +188,15 @@ class Process:
             )
         )
         try:
-            self._process = await asyncio.shield(starting)
+            process, self._transport = await asyncio.shield(starting)
         except asyncio.CancelledError:
             # It cannot be ended before it has begun.
-            self._process = await starting
+            self._process, self._transport = await starting
             raise
+        self._process = process
         if stdin == "eof":
             self.close_stdin()
-        self._task = asyncio.create_task(self._listen(self._process))
+        self._task = asyncio.create_task(self._listen(process))
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -232,7 +247,7 @@ class Process:
 
     async def kill(self) -> None:
         """Make sure that neither it nor anything it has started is left; may be called twice."""
-        if self._process is None:
+        if self._process is None or self._transport is None:
             return
         with contextlib.suppress(OSError):
             kill_group(self._process.pid)
@@ -243,6 +258,8 @@ class Process:
                 if self._task is not None:
                     await self._task
                 await self._process.wait()
+        self._transport.close()
+        await asyncio.sleep(0)  # which is when its pipes are closed
 
     # --- what it says
 

@@ -96,7 +96,7 @@ def test_what_it_leaves_behind_does_not_keep_us(tmp_path: Path) -> None:
     script = "sleep 100 & echo here; exit 4"
     with running(*traced(tmp_path / "log", "/bin/sh", "-c", script)) as process:
         assert process.process.wait(PATIENCE) == 4
-        assert process.said == "here\n"
+        process.wait_for("here\n")
         os.killpg(process.process.pid, signal.SIGKILL)
 
 

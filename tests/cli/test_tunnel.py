@@ -321,7 +321,7 @@ def test_what_may_be_wrong_with_an_address_is_said(listen: str, said: str, tmp_p
     port = free_port()
     words = ("tunnel", "server", "hello", "--to", "127.0.0.1:9", "--state", str(tmp_path))
     with ptipc(*words, "--listen", listen.format(port=port)) as far:
-        far.wait_for(r"so this stays\s+good")
+        far.wait_for(r"so\s+this\s+stays\s+good")
         assert re.search(said.format(port=port), " ".join(far.said.split()))
         assert client_command(far)[4].endswith(f":{port}")
         far.interrupt()

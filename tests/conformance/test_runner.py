@@ -316,8 +316,8 @@ def test_a_tester_that_is_cancelled_leaves_nothing_behind(programs: Programs) ->
 
 def test_the_end_of_a_parent_is_brought_about(programs: Programs) -> None:
     stage = programs.stage(
-        "say('VERSION 1', 'CMETHODS DONE')\n"
         "parent = os.getppid()\n"
+        "say('VERSION 1', 'CMETHODS DONE')\n"
         "while os.getppid() == parent: time.sleep(0.05)\n"
     )
     orphan = played(stage, READY, {"orphan": True}, {"exit": True}, input={"parent": True})
