@@ -22,10 +22,27 @@ from pathlib import Path
 
 from attrs import frozen
 
-__all__ = ["CPU", "LOAD", "Contender", "Figure", "compare", "measured", "parser", "started"]
+__all__ = [
+    "CPU",
+    "ENVIRONMENT",
+    "LOAD",
+    "Contender",
+    "Figure",
+    "compare",
+    "contenders",
+    "measured",
+    "parser",
+    "started",
+]
 
 HERE = Path(__file__).parent
 OURS = f"{sys.executable} {HERE / 'dummy.py'}"
+
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name != "PYTHONDONTWRITEBYTECODE"  # installed packages have their bytecode
+}
 
 
 @frozen
@@ -109,7 +126,7 @@ def started(contender: Contender, options: argparse.Namespace) -> Iterator[Proce
         begun = time.perf_counter()
         with subprocess.Popen(
             ["taskset", "-c", core, *words],
-            env={**os.environ, **host},
+            env={**ENVIRONMENT, **host},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -6,24 +6,72 @@ world: transports as executables, and hosts that launch them and dial through th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ptipc.doors import open_door
 
 if TYPE_CHECKING:
-    from ptipc.core.names import *  # noqa: F403
+    from ptipc.core.bridgelines import BridgeLine
+    from ptipc.core.codecs import Address, LogLevel, Mode, Protocol, UpstreamProxy
+    from ptipc.core.config import Config
+    from ptipc.core.dialects import DIALECTS, PT1, PT2_0, PT2_2, PT3_0, Dialect, Role
+    from ptipc.core.errors import (
+        ConfigError,
+        LocalProtocolError,
+        PtipcError,
+        Refused,
+        RemoteProtocolError,
+    )
+    from ptipc.core.escapes import Args
+    from ptipc.core.extorport import ExtOrPortInitiator, ExtOrPortResponder
+    from ptipc.core.messages import Message, emit_line, parse_line
+    from ptipc.core.session import HostSession, TransportSession
+    from ptipc.core.socks import SocksInitiator, SocksResponder
 
+__all__ = [
+    "DIALECTS",
+    "PT1",
+    "PT2_0",
+    "PT2_2",
+    "PT3_0",
+    "Address",
+    "Args",
+    "BridgeLine",
+    "Config",
+    "ConfigError",
+    "Dialect",
+    "ExtOrPortInitiator",
+    "ExtOrPortResponder",
+    "HostSession",
+    "LocalProtocolError",
+    "LogLevel",
+    "Message",
+    "Mode",
+    "Protocol",
+    "PtipcError",
+    "Refused",
+    "RemoteProtocolError",
+    "Role",
+    "SocksInitiator",
+    "SocksResponder",
+    "TransportSession",
+    "UpstreamProxy",
+    "emit_line",
+    "parse_line",
+]
 
-def __getattr__(name: str) -> Any:
-    # The names are looked for when they are asked for: a transport process, for which a user
-    # waits, imports ``ptipc.aio`` and pays for nothing else.
-    if not name.startswith("_"):
-        from ptipc.core import names
-
-        if name in names.__all__:
-            return getattr(names, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    from ptipc.core import names
-
-    return sorted({*globals(), *names.__all__})
+open_door(
+    __name__,
+    (
+        "ptipc.core.errors",
+        "ptipc.core.dialects",
+        "ptipc.core.codecs",
+        "ptipc.core.escapes",
+        "ptipc.core.messages",
+        "ptipc.core.bridgelines",
+        "ptipc.core.config",
+        "ptipc.core.socks",
+        "ptipc.core.extorport",
+        "ptipc.core.session",
+    ),
+)

@@ -37,6 +37,7 @@ IMPURE = {
 
 FLOORS = {
     "core": 0,
+    "doors": 0,
     "": 1,  # the front door, ptipc/__init__.py: it shows the core
     "osdep": 1,
     "pipes": 1,

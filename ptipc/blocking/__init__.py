@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ptipc.doors import open_door
 
 if TYPE_CHECKING:
     from ptipc.blocking.attach import InProcessDialer, attach, chain, in_process
@@ -27,7 +26,14 @@ if TYPE_CHECKING:
         within,
     )
     from ptipc.blocking.supervise import GaveUp, Supervisor, supervise
-    from ptipc.blocking.transport import Capability, Listener, StreamTransport, Transport
+    from ptipc.blocking.transport import (
+        Capability,
+        Listener,
+        StreamTransport,
+        Transport,
+        wrap_dialer,
+        wrap_listener,
+    )
     from ptipc.core.launch import Client, Plan, plan
     from ptipc.core.supervision import Backoff
 
@@ -70,48 +76,25 @@ __all__ = [
     "supervise",
     "through",
     "within",
+    "wrap_dialer",
+    "wrap_listener",
 ]
 
-_ROOMS = (
-    "blocking.streams",
-    "blocking.transport",
-    "blocking.program",
-    "blocking.network",
-    "blocking.nesting",
-    "blocking.dispatcher",
-    "blocking.dialing",
-    "blocking.attach",
-    "blocking.extorserver",
-    "blocking.host",
-    "blocking.supervise",
-    "core.launch",
-    "core.supervision",
+open_door(
+    __name__,
+    (
+        "ptipc.blocking.streams",
+        "ptipc.blocking.transport",
+        "ptipc.blocking.program",
+        "ptipc.blocking.network",
+        "ptipc.blocking.nesting",
+        "ptipc.blocking.dispatcher",
+        "ptipc.blocking.dialing",
+        "ptipc.blocking.attach",
+        "ptipc.blocking.extorserver",
+        "ptipc.blocking.host",
+        "ptipc.blocking.supervise",
+        "ptipc.core.launch",
+        "ptipc.core.supervision",
+    ),
 )
-"""Where the names are; first what a transport process needs, for which a user waits."""
-
-
-def __getattr__(name: str) -> Any:
-    # The names are looked for when they are asked for: that process has no use for a host's.
-    if name in __all__:
-        for room in _ROOMS:
-            module = importlib.import_module(f"ptipc.{room}")
-            if name in module.__all__:
-                value = globals()[name] = getattr(module, name)
-                return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
-
-
-class _Door(ModuleType):
-    """This package, in which two functions have the names of the modules that they are in."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        # A module that is imported is put into its package; there the function is to be found.
-        if name not in __all__ or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Door

@@ -5,7 +5,6 @@ Each is one definition with two readers, parse and emit, as in ``codecs``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -78,7 +77,8 @@ class Args(Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self._values == Args(other)._values
+        args = other if isinstance(other, Args) else Args(other)
+        return self._values == args._values
 
     def __hash__(self) -> int:
         return hash(frozenset(self._values))  # not of the values, which may be lists
@@ -359,6 +359,8 @@ def _reject_constant(text: str) -> Any:
 
 
 def _load(text: str) -> dict[str, Any]:
+    import json  # slow to import, and most launches do without
+
     try:
         value = json.loads(text, parse_constant=_reject_constant)
     except json.JSONDecodeError as error:
@@ -380,6 +382,8 @@ def _plain_object(value: object) -> dict[str, Any]:
 
 
 def _dump(value: Mapping[str, Any]) -> str:
+    import json
+
     try:
         text = json.dumps(
             value,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from hmac import compare_digest
 from typing import NoReturn, TypeAlias
 
 from attrs import field, frozen
@@ -220,6 +219,8 @@ class Credentials(AuthMethod):
         heard = yield from _read_fields(reader, send)
         expected = self._fields()
         # Both are compared whatever the first says, so that time tells nothing.
+        from hmac import compare_digest  # slow to import, and no transport asks for passwords
+
         same = [compare_digest(*pair) for pair in zip(heard, expected, strict=True)]
         if not all(same):
             _deny(send, "a wrong user name or password")
