@@ -15,7 +15,7 @@ from attrs import define, field
 
 from ptipc.cli.masking import masked_setting
 from ptipc.cli.screen import Tone
-from ptipc.core.codecs import visible
+from ptipc.core.codecs import shortened, visible
 from ptipc.core.config import Invocation
 from ptipc.core.messages import FORMS, Message
 from ptipc.core.parameters import PARAMETERS
@@ -117,7 +117,7 @@ class Narrator:
                 )
 
     def _entry(self, who: str, text: str) -> None:
-        text = _cut(visible(text, "utf-8"))
+        text = shortened(visible(text, "utf-8"), LONGEST)
         margin = f"{self.margin()}{who:<7} "
         self._room = len(margin)
         lines = [margin + text]
@@ -131,15 +131,10 @@ class Narrator:
             self.out(line, tone)
 
 
-def _cut(text: str) -> str:
-    more = len(text) - LONGEST
-    return f"{text[:LONGEST]}... ({more:,} more characters)" if more > 0 else text
-
-
 def wrapped(text: str, before: str) -> list[str]:
     """Text in lines of the usual width, behind something; no word is broken."""
     return textwrap.wrap(
-        _cut(text),
+        shortened(text, LONGEST),
         WIDTH,
         initial_indent=before,
         subsequent_indent=" " * len(before),

@@ -104,6 +104,8 @@ verdicts:
   fails    it says that it is not, or nothing within the time
   untried  its process did not start, or has ended
 
+Whose bridge it is, which a fingerprint in the line would say, is not asked.
+
 exit status: 0 none fails; 1 some do, or with --strict are only granted;
 2 a wrong command line; 3 some are untried"""
     parser.add_argument(
@@ -265,7 +267,9 @@ class _Probe:
                     group.create_task(self._one(process, number))
         except LaunchError as error:
             for number in numbers:
-                text = f"{wanted.name} did not start: {error}"
+                text = f"{wanted.name} did not start: {error.reason}"
+                if error.errno is not None:  # which says so itself
+                    text = str(error)
                 self._settle(number, Verdict.UNTRIED, 0.0, text)
 
     async def _one(self, process: TransportProcess, number: int) -> None:

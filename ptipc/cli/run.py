@@ -31,6 +31,7 @@ from ptipc.cli.narration import Narrator
 from ptipc.cli.parsing import DONE, FAILED, UsageError, takes_program
 from ptipc.cli.screen import open_screen
 from ptipc.core.codecs import Address
+from ptipc.core.diagnosis import absence
 from ptipc.core.dialects import Role
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.launch import LaunchError, LaunchSettings, Plan, plan
@@ -48,10 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "client|server [NAME ...] [options] [-- PROGRAM ...]",
         "the transport's executable; if not given, the usual one, if that is installed",
     )
-    parser.epilog = (
-        "exit status: 0 every transport was up, and the process ended with exit 0; 1 if not; "
-        "2 a wrong command line"
-    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = """\
+examples:
+  ptipc run client obfs4 snowflake -- lyrebird
+  ptipc run client --bridge 'obfs4 192.0.2.7:443 cert=... iat-mode=0'
+
+exit status: 0 every transport was up, and the process ended with exit 0; 1 if
+not; 2 a wrong command line"""
     parser.add_argument("role", choices=[role.value for role in Role], help="what the process is")
     parser.add_argument(
         "names", nargs="*", type=transport, metavar="NAME", help="the transports to ask for"
@@ -174,9 +179,11 @@ class _Run:
             if self._process.pid is None:
                 self.tell.wrong(str(error))
                 return FAILED
-            self.tell.wrong(f"it did not become ready: {error}")
+            self.tell.wrong(f"it did not become ready: {error.reason}")
         except OSError as error:
-            self.tell.wrong(f"nobody can listen at {self.listen}: {reason(error)}")
+            self.tell.wrong(
+                f"nobody can listen at {self.listen}: {reason(error)}; --listen says where"
+            )
             well = False
         except asyncio.CancelledError:
             self.tell.wrong("interrupted before it was ready")
@@ -189,7 +196,8 @@ class _Run:
         process = self._process
         for name in self.names:
             if name not in process.methods and name not in process.errors:
-                self.tell.wrong(f"it says nothing of {name}, so it has no such transport (C24)")
+                why = absence(name, process.session, process.transcript)
+                self.tell.wrong(f"{name} is not up: {why} (C24)")
         return all(name in process.methods for name in self.names)
 
     @contextlib.asynccontextmanager

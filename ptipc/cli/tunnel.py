@@ -54,6 +54,10 @@ example: an SSH server that is reached through obfs4
   here$  ptipc tunnel client obfs4 --to THERE:4443 --args ... --listen 2222
   here$  ssh -p 2222 127.0.0.1
 
+One direction of a connection may end before the other if the transport can do
+that; obfs4proxy, for one, ends both at once.  In UDP the first datagram of a
+conversation is lost, as the specification has it: it opens the way for others.
+
 exit status: 0 ended as asked, with nothing cut off; 1 the process could not be
 kept running; 2 a wrong command line; 3 the process did not start; 130
 connections were cut off, by a second Ctrl-C or by --drain
@@ -340,7 +344,7 @@ class _ServerEnd(Tunnel):
             f"{name} waits for clients at {method.address}, and leads them to {options.to}"
             f"{' (UDP)' if self.udp else ''}.  Ctrl-C ends it."
         )
-        found, doubt = _where_clients_find(method.address, options.public)
+        found, doubt = _where_clients_find(method.address, options.public, self.listen)
         self.screen.line()
         self.paragraph("The other end, on the machine of a client:")
         self.screen.line(f"\n    {self._client_command(found, method.args)}\n")
@@ -358,7 +362,7 @@ class _ServerEnd(Tunnel):
         else:
             self.paragraph(
                 f"The keys are kept in {state}, but the port is for this time only; with "
-                f"--listen {method.address} it would stay, too."
+                f"--listen {self.listen} it would stay, too."
             )
 
     def _client_command(self, found: Address, args: Args) -> str:
@@ -375,15 +379,21 @@ class _ServerEnd(Tunnel):
         return shlex.join(words)
 
 
-def _where_clients_find(listening: Address, public: Address | None) -> tuple[Address, str]:
-    """Where clients reach a server, and what may be wrong with that."""
+def _where_clients_find(
+    listening: Address, public: Address | None, asked: Address
+) -> tuple[Address, str]:
+    """Where clients reach a server, and what may be wrong with that.
+
+    ``asked`` is where the process was to listen.
+    """
     if public is not None:
         return Address(public.host, public.port or listening.port), ""
     if listening.is_loopback:
         return listening, "It listens for this machine only; --listen PORT would be for all."
     if listening.ip is None or not listening.ip.is_unspecified:
         return listening, ""
-    own = _own_address(listening)
+    # Go's programs say [::] when they listen at every address, of IPv4 as well.
+    own = _own_address(asked) or _own_address(listening)
     if own is None:
         text = "This machine seems to have no address of its own: say with --public what it is."
         return Address("YOUR-ADDRESS", listening.port), text

@@ -88,12 +88,17 @@ class Tunnel:
             try:
                 await self._listen()
             except OSError as error:
-                self.paragraph(f"Nobody can listen at {self.front}: {reason(error)}.", "bad")
+                self.paragraph(
+                    f"Nobody can listen at {self.front}: {reason(error)}.  With --listen it may be "
+                    "another place.",
+                    "bad",
+                )
                 return FAILED
             try:
                 return await self._run(interrupts)
             except LaunchError as error:
-                self.paragraph(f"The process did not start: {error}.", "bad")
+                text = f"{error}" if error.errno else f"the process did not start: {error}"
+                self.paragraph(f"{text[0].upper()}{text[1:]}.", "bad")
                 return NOT_STARTED
             finally:
                 await self._close()

@@ -16,7 +16,7 @@ from ptipc.conformance.operations.config import SETTINGS
 from ptipc.core.config import Config
 from ptipc.core.dialects import Dialect, Role
 from ptipc.core.parameters import PARAMETERS, Parameter, is_flag
-from ptipc.core.settings import Channel, parameter_for
+from ptipc.core.settings import Channel, parameter_for, usual_channel
 
 __all__ = ["Launch", "config_of", "launch_of"]
 
@@ -119,11 +119,16 @@ def _spell(row: Parameter, text: str, channel: Channel) -> _Said:
     return _Said(row.name, spelling, text)
 
 
-def _reaching(address: str, transport: str, dialect: Dialect) -> dict[str, Any]:
-    """How a client is told where its server is, if nobody tells it by SOCKS."""
+def _reaching(settings: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """The settings with how a client is told where its server is, if nobody tells it by SOCKS."""
+    told = dict(settings)
+    address = told.pop("reach")
     if parameter_for("target", dialect, Role.CLIENT, "flags"):
-        return {"target": address}
-    return {"options": {transport: [["serverAddress", address]]}}  # PT 3.0, 1.1.3
+        return {**told, "target": address}
+    options = dict(told.get("options") or {})
+    name = told["transports"][0]
+    options[name] = [*options.get(name, ()), ["serverAddress", address]]  # PT 3.0, 1.1.3
+    return {**told, "options": options}
 
 
 def launch_of(
@@ -140,12 +145,10 @@ def launch_of(
     ``ordinary`` are the settings of an ordinary launch; the case adds its own.  Raises LookupError,
     ValueError or LocalProtocolError if the case is not well formed.
     """
-    channel: Channel = input.get("channel") or (
-        "flags" if dialect.flags_preferred else "environment"
-    )
+    channel: Channel = input.get("channel") or usual_channel(dialect)
     settings = {**ordinary, **input.get("settings", {})}
     if "reach" in settings:
-        settings |= _reaching(settings.pop("reach"), settings["transports"][0], dialect)
+        settings = _reaching(settings, dialect)
     invocation = config_of(settings, dialect, role).to_process(channel)
     said = list(_said(invocation.set, invocation.argv, dialect))
     raw = {_RAW.get(name, name): text for name, text in input.get("raw", {}).items()}

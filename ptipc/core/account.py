@@ -13,14 +13,24 @@ from typing import Any
 from attrs import define, field
 
 from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import LogLevel, UpstreamProxy
+from ptipc.core.codecs import LogLevel, UpstreamProxy, shortened
 from ptipc.core.config import Config
-from ptipc.core.diagnosis import Nature, end_hint, is_final, passes, start_hint, still_missing
+from ptipc.core.diagnosis import (
+    Nature,
+    absence,
+    end_hint,
+    is_final,
+    passes,
+    start_hint,
+    still_missing,
+)
+from ptipc.core.dialects import Stream
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.launch import LaunchError, Plan, ProcessEnded, Recent, proxy_of, unmet
 from ptipc.core.messages import CMethod, Log, Message, SMethod, Status, StatusVersion
 from ptipc.core.ports import Port
-from ptipc.core.session import Event, Heard, HostSession, StderrText
+from ptipc.core.session import Event, Heard, HostSession, Incomplete, StderrText
+from ptipc.core.settings import usual_channel
 
 __all__ = ["Account", "start_error"]
 
@@ -37,7 +47,7 @@ class Account:
     """What program it says it is."""
     session: HostSession = field(init=False)
     """The conversation with it."""
-    _stderr: Recent[StderrText] = field(init=False)
+    _stderr: Recent[StderrText | Incomplete] = field(init=False)
     _lines: int = field(default=0, init=False)
     """How many lines it has said."""
 
@@ -46,7 +56,7 @@ class Account:
         return self.plan.session()
 
     @_stderr.default
-    def _some_lines(self) -> Recent[StderrText]:
+    def _some_lines(self) -> Recent[StderrText | Incomplete]:
         return Recent(limit=100, size=1 << 16)
 
     # --- what it is
@@ -81,7 +91,7 @@ class Account:
         try:
             return self.methods[transport]
         except KeyError:
-            reason = self.errors.get(transport, "the process did not offer it")
+            reason = absence(transport, self.session, self.transcript)
             raise LookupError(f"no transport {transport!r}: {reason}") from None
 
     def client_method(self, transport: str) -> CMethod:
@@ -138,10 +148,11 @@ class Account:
         """Take down what it said."""
         self._lines += 1
         self.transcript.append(event)
-        if isinstance(event, StderrText):
-            self._stderr.append(event)
-        elif isinstance(event, Heard) and isinstance(event.message, StatusVersion):
-            self.implementation = event.message
+        match event:
+            case StderrText() | Incomplete(stream=Stream.STDERR):
+                self._stderr.append(event)
+            case Heard(message=StatusVersion() as message):
+                self.implementation = message
 
     @property
     def is_settled(self) -> bool:
@@ -153,7 +164,7 @@ class Account:
     @property
     def is_complete(self) -> bool:
         """Whether all that is required has come up."""
-        return self.session.failure is None and unmet(self.plan.require, self.session) is None
+        return self.session.failure is None and self._unmet() is None
 
     @property
     def lateness(self) -> str:
@@ -164,10 +175,10 @@ class Account:
     def failing(self, status: str | None) -> str:
         """What there is to say if it is of no use, and has ended with a ``status`` if it has."""
         failure = self.session.failure
-        missing = unmet(self.plan.require, self.session)
+        missing = self._unmet()
         words = "" if status is None else f" with {status}"
         if failure is not None and failure.code != "eof":
-            return str(failure)
+            return f"{shortened(failure.text)} ({failure.code})"
         if failure is not None and status is None:
             return "it closed its outputs before it was ready"
         if failure is not None:
@@ -176,6 +187,13 @@ class Account:
             return missing + (f", and it ended{words}" if status else "")
         return f"ended{words} as soon as it was ready"
 
+    def _unmet(self) -> str | None:
+        return unmet(
+            self.plan.require,
+            self.session,
+            lambda name: absence(name, self.session, self.transcript),
+        )
+
     def error(self, text: str, returncode: int | None, status: str | None) -> LaunchError:
         """The error of a launch that failed, and of a process that has ended so, if it has."""
         hint = end_hint(
@@ -183,10 +201,11 @@ class Account:
             self.transcript,
             status,
             proxy=self.config.proxy is not None,
-            flags=self.config.dialect.flags_preferred,
+            channel=self.plan.channel or usual_channel(self.config.dialect),
         )
         return LaunchError(
             text,
+            program=self.plan.name,
             transcript=self.transcript,
             stderr=self.stderr,
             returncode=returncode,

@@ -62,6 +62,7 @@ __all__ = [
     "Mode",
     "Protocol",
     "UpstreamProxy",
+    "shortened",
     "visible",
 ]
 
@@ -117,6 +118,12 @@ def visible(text: str, encoding: str = "ascii") -> str:
     if not text.isprintable():
         shown = "".join(char if char.isprintable() else _escaped(char) for char in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def shortened(text: str, limit: int = 500) -> str:
+    """Text of others for people to read: the beginning of it, and how much more there is."""
+    more = len(text) - limit
+    return text if more <= 0 else f"{text[:limit]}... ({more:,} more characters)"
 
 
 def _escaped(char: str) -> str:

@@ -19,7 +19,7 @@ from ptipc.core.dialects import DIALECTS, Dialect, Role
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import JSON_OPTIONS, NO_ARGS, Args, Options
 from ptipc.core.parameters import is_ours
-from ptipc.core.settings import Channel, find, parameter_for, read, write
+from ptipc.core.settings import Channel, find, parameter_for, read, usual_channel, write
 
 __all__ = ["Config", "Invocation"]
 
@@ -203,8 +203,7 @@ class Config:
         choose; it then finds the settings as this edition writes them.
         Raises LocalProtocolError if the edition cannot say a setting, or if something is missing.
         """
-        if channel is None:
-            channel = "flags" if self.dialect.flags_preferred else "environment"
+        channel = channel or usual_channel(self.dialect)
         if not (self.dialect.flags if channel == "flags" else self.dialect.environment):
             raise LocalProtocolError(f"{self.dialect} is not configured by {channel}")
         self._check()

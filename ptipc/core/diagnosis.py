@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
-from ptipc.core.codecs import LogLevel, visible
+from ptipc.core.codecs import LogLevel, shortened, visible
 from ptipc.core.conversation import Phase
 from ptipc.core.messages import (
     Log,
@@ -20,9 +20,11 @@ from ptipc.core.messages import (
     Version,
 )
 from ptipc.core.session import Event, Heard, HostSession, Incomplete, StderrText, Violation
+from ptipc.core.settings import Channel
 
 __all__ = [
     "Nature",
+    "absence",
     "end_hint",
     "is_final",
     "log_level",
@@ -36,13 +38,13 @@ Nature: TypeAlias = Literal["nothing", "directory", "file", "program"]
 """What stands where a program was expected: a ``file`` is one that must not be executed."""
 
 _START_HINTS: dict[tuple[int, Nature], str] = {
-    (errno.ENOENT, "nothing"): "no such file; a name without a slash is looked for on PATH only",
+    (errno.ENOENT, "nothing"): "is it installed? A name without a slash is looked for on PATH only",
     (errno.ENOENT, "program"): (
         "the file is there, but not what runs it: the program behind its #!, or a loader for "
         "another system"
     ),
     (errno.EACCES, "directory"): "it is a directory",
-    (errno.EACCES, "file"): "the file must not be executed: chmod +x",
+    (errno.EACCES, "file"): "the file is not marked as a program: chmod +x",
     (errno.EACCES, "program"): (
         "the file may be executed, but the system forbids it: a mount with noexec, AppArmor or "
         "SELinux"
@@ -89,11 +91,17 @@ _FAILURE_HINTS = {
     "C67": "shapeshifter-dispatcher never says VERSION: give lax=True for it",
 }
 
+_REFUSAL_HINTS = {"C28": "allow_remote=True takes a port that is not on loopback"}
+
+_CRASHED = "it crashed: by a bug of its own, or because its file is damaged"
+
 _STATUS_HINTS = {
-    "exit 126": "it is a shell that must not execute what it was to start",
+    "exit 126": "it is a shell that may not execute what it was to start",
     "exit 127": "it is a shell that does not find what it was to start",
+    "signal SIGBUS": _CRASHED,
     "signal SIGILL": "it is built for another processor",
     "signal SIGKILL": "somebody killed it, or there was no memory left",
+    "signal SIGSEGV": _CRASHED,
     "signal SIGSYS": "a system call is forbidden to it: a seccomp filter of a sandbox",
 }
 
@@ -101,12 +109,17 @@ _NOT_MANAGED = "not a managed transport?"
 
 
 def end_hint(
-    session: HostSession, events: Iterable[Event], status: str | None, *, proxy: bool, flags: bool
+    session: HostSession,
+    events: Iterable[Event],
+    status: str | None,
+    *,
+    proxy: bool,
+    channel: Channel,
 ) -> str | None:
     """What may help if a process ended, failed, or was not ready in time.
 
     ``status`` is its exit status in words, None if it had to be ended; ``proxy`` is whether it was
-    given an upstream proxy, ``flags`` whether it was configured by flags.
+    given an upstream proxy, ``channel`` how it was configured.
     """
     if is_final(session) and session.failure is not None:
         return _FAILURE_HINTS.get(session.failure.code)
@@ -118,21 +131,32 @@ def end_hint(
     if status in _STATUS_HINTS:
         return _STATUS_HINTS[status]
     if session.done:
-        return None
+        refused = {event.rule for event in events if isinstance(event, Violation)}
+        return next((_REFUSAL_HINTS[rule] for rule in refused if rule in _REFUSAL_HINTS), None)
     if not spoken:
-        return _silence_hint(events, status, flags)
+        return _silence_hint(events, status, channel)
     if proxy and status is not None and all(isinstance(each, Version) for each in spoken):
         # goptlib says no more if it cannot read TOR_PT_PROXY.
         return "programs made with goptlib end so if they cannot use the upstream proxy's URI"
     return None
 
 
-def _silence_hint(events: list[Event], status: str | None, flags: bool) -> str:
+def _silence_hint(events: list[Event], status: str | None, channel: Channel) -> str:
     """What may help with a process that said nothing that we understand."""
     if not events and status is None:
         return f"{_NOT_MANAGED} Or it does not flush its lines, which then come when it ends"
-    told = "flags" if flags else "variables"
+    told = "flags" if channel == "flags" else "variables"
     return f"{_NOT_MANAGED} Or one that does not take its settings from {told}"
+
+
+def absence(name: str, session: HostSession, events: Iterable[Event]) -> str:
+    """Why a transport of that name is not up."""
+    if name in session.errors:
+        return shortened(session.errors[name])
+    for event in events:
+        if isinstance(event, Violation) and name in event.line.split():
+            return f"its line was not taken: {shortened(event.text)}"
+    return "the process did not offer it"
 
 
 def is_final(session: HostSession) -> bool:

@@ -22,14 +22,15 @@ from ptipc.core.codecs import (
     LogLevel,
     Mode,
     UpstreamProxy,
+    shortened,
 )
 from ptipc.core.codecs import Protocol as CodecProtocol
 from ptipc.core.config import Config, Invocation
-from ptipc.core.dialects import PT1, Dialect, Role
+from ptipc.core.dialects import PT1, Dialect, Role, Stream
 from ptipc.core.errors import LocalProtocolError, PtipcError
 from ptipc.core.escapes import ARGS, Args
 from ptipc.core.messages import CMethod
-from ptipc.core.session import LINE_LIMIT, Event, Heard, HostSession
+from ptipc.core.session import LINE_LIMIT, Event, Heard, HostSession, Incomplete
 from ptipc.core.settings import Channel
 
 __all__ = [
@@ -306,7 +307,9 @@ def running_port(place: Place, *, allow_remote: bool = False) -> tuple[CodecProt
         except ValueError as error:
             raise LocalProtocolError(f"not the address of a port: {error}") from None
     if not (allow_remote or place.is_loopback):
-        raise LocalProtocolError(f"not on loopback: {str(place)!r} (C28)")
+        raise LocalProtocolError(
+            f"not on loopback: {str(place)!r} (C28); allow_remote=True permits it"
+        )
     return protocol, place
 
 
@@ -350,33 +353,35 @@ def _read(setting: str, codec: Codec[T], value: T | str | None) -> T | None:
 # --- what comes of it -----------------------------------------------------------------------------
 
 
-def unmet(require: Require, session: HostSession) -> str | None:
-    """Why what has come up is not enough, in words; None if it is."""
+def unmet(require: Require, session: HostSession, why_not: Callable[[str], str]) -> str | None:
+    """Why what has come up is not enough, in words; None if it is.
+
+    ``why_not`` says why a transport is not up.
+    """
     if require == "any":
         missing = () if session.methods else session.transports
     else:
         wanted = session.transports if require == "all" else require
         missing = tuple(name for name in wanted if name not in session.methods)
-    reasons = (
-        f"{name}: {session.errors.get(name, 'the process passed over it in silence')}"
-        for name in missing
-    )
-    return f"what was required is not up ({'; '.join(reasons)})" if missing else None
+    reasons = "; ".join(f"{name}: {why_not(name)}" for name in missing)
+    return f"what was required is not up ({reasons})" if missing else None
 
 
 class LaunchError(PtipcError):
     """A transport process did not become ready.
 
-    The text ends with its last words and what may help.  ``transcript`` is what it said, ``stderr``
-    the last of what it wrote there, ``returncode`` its exit status if it ended by itself,
-    ``errno`` the number of the error if it could not be started, ``hint`` what may help, and
-    ``final`` whether trying again is of no use.
+    The text names the program and ends with its last words and what may help; ``reason`` is the
+    same without the name.  ``transcript`` is what it said, ``stderr`` the last of what it wrote
+    there, ``returncode`` its exit status if it ended by itself, ``errno`` the number of the error
+    if it could not be started, ``hint`` what may help, and ``final`` whether trying again is of no
+    use.
     """
 
     def __init__(
         self,
         text: str,
         *,
+        program: str | None = None,
         transcript: Iterable[Event] = (),
         stderr: Iterable[str] = (),
         returncode: int | None = None,
@@ -391,16 +396,28 @@ class LaunchError(PtipcError):
         self.hint = hint
         self.final = final
         parts = [text]
-        said = [event.line for event in self.transcript if isinstance(event, Heard)]
+        said = [
+            event
+            for event in self.transcript
+            if isinstance(event, Heard)
+            or (isinstance(event, Incomplete) and event.stream is Stream.STDOUT)
+        ]
         if said:
-            parts.append(f"it said {said[-1]!r} last")
+            line = shortened(said[-1].line)
+            whole = "" if isinstance(said[-1], Heard) else ", a line without its end"
+            parts.append(f"it said {line!r} last{whole}")
         elif errno is None:
             parts.append("it said nothing")
         if self.stderr:
-            parts.append(f"on stderr it wrote {self.stderr[-1]!r}")
+            parts.append(f"on stderr it wrote {shortened(self.stderr[-1])!r}")
         if hint:
             parts.append(f"hint: {hint}")
-        super().__init__("; ".join(parts))
+        self.reason = "; ".join(parts)
+        super().__init__(self.reason if program is None else f"{program}: {self.reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was made of the text would be made of it again.
+        return Exception.__new__, (type(self), str(self)), self.__dict__
 
 
 class ProcessEnded(PtipcError, ConnectionError):

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address, Protocol
+from ptipc.core.codecs import Address, Protocol, shortened
 from ptipc.core.dialects import Dialect
 from ptipc.core.errors import LocalProtocolError, PtipcError, RemoteProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
@@ -80,25 +80,43 @@ class Port:
         if isinstance(error, PtipcError):  # of a dialer that is not the operating system's
             return error
         text = f"cannot reach the port of {self.transport} at {self.address}: {_reason(error)}"
-        return type(error)(error.errno, text)
+        if isinstance(error, ConnectionRefusedError):
+            text += "; is it running, and is that its port?"
+        return _told(error, text)
 
     def explained(self, error: Exception, target: Address | None) -> Exception:
         """An error of a handshake with who said so about what, or as it is if that is clear."""
         if isinstance(error, RequestRefused):
             text = f"{self.transport} cannot connect to {target}: {error}"
             if said := list(self.said()):
-                text += f"; meanwhile it said {', '.join(map(repr, said))}"
+                text += f"; meanwhile it said {', '.join(repr(shortened(each)) for each in said)}"
             return type(error)(text, error.code)
         if isinstance(error, RemoteProtocolError):
             return type(error)(f"the port of {self.transport} at {self.address}: {error}")
         if isinstance(error, OSError) and not isinstance(error, PtipcError):
             text = f"the connection to {self.transport} at {self.address} broke: {_reason(error)}"
-            return type(error)(error.errno, text)
+            return _told(error, text)
         return error
 
 
+_REASONS: dict[type[OSError], str] = {
+    TimeoutError: "it took too long",
+    ConnectionRefusedError: "nobody listens there",
+    ConnectionResetError: "the other end has reset it",
+    ConnectionAbortedError: "it was aborted",
+    BrokenPipeError: "the other end takes no more",
+}
+"""What an error says that says nothing, as that of asyncio's time limit."""
+
+
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    name = type(error).__name__
+    return error.strerror or str(error) or _REASONS.get(type(error), name)
+
+
+def _told(error: OSError, text: str) -> OSError:
+    """The same error with more to say; without a number it would begin with one called None."""
+    return type(error)(text) if error.errno is None else type(error)(error.errno, text)
 
 
 class HungUp(RemoteProtocolError):

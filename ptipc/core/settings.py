@@ -25,11 +25,17 @@ __all__ = [
     "find_versions",
     "parameter_for",
     "read",
+    "usual_channel",
     "write",
 ]
 
 Channel: TypeAlias = Literal["environment", "flags"]
 """The way in which settings reach a transport process."""
+
+
+def usual_channel(dialect: Dialect) -> Channel:
+    """The way that is usual in an edition."""
+    return "flags" if dialect.flags_preferred else "environment"
 
 
 # --- reading --------------------------------------------------------------------------------------

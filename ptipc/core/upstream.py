@@ -56,6 +56,5 @@ def source_address(host: str, v4: str | None, v6: str | None) -> str | None:
 
     None: the system chooses, as it does for loopback in any case (PT 1 section 3.2.1).
     """
-    if Address(host, 0).is_loopback:
-        return None
-    return v6 if ":" in host else v4
+    source = v6 if ":" in host else v4
+    return None if source is None or Address(host, 0).is_loopback else source

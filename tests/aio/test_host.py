@@ -156,7 +156,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"as user {os.geteuid()}" in str(error)
     assert error.errno == 2
     assert error.hint is not None
-    assert "no such file" in error.hint
+    assert "is it installed?" in error.hint
 
 
 def test_what_is_not_on_the_path_is_looked_for_there() -> None:
@@ -231,7 +231,7 @@ def test_unless_the_caller_says_so(require: Any) -> None:
 
 
 def test_nothing_at_all_is_never_enough() -> None:
-    with pytest.raises(LaunchError, match=r"broken: it is broken; unknown: .* silence"):
+    with pytest.raises(LaunchError, match="broken; unknown: the process did not offer"):
         run(launched("any", "broken", "unknown"))
 
 

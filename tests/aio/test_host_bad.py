@@ -99,10 +99,12 @@ def test_one_that_stops_half_way_is_told_what_is_missing(loop: LoopFactory) -> N
 @loops
 def test_one_that_crashes_early_tells_how(loop: LoopFactory) -> None:
     error = launch_error(program("crash_early"), loop)
-    assert str(error) == (
+    assert error.reason == (
         "ended with exit 7 before it was ready; it said 'VERSION 1' last; "
         "on stderr it wrote 'and this is why'"
     )
+    name = program("crash_early")[0].rpartition("/")[2]
+    assert str(error) == f"{name}: {error.reason}"
     assert error.returncode == 7
     assert error.stderr == ("something was wrong", "and this is why")
 
@@ -327,7 +329,11 @@ def test_one_that_does_not_listen_on_loopback_is_refused(loop: LoopFactory) -> N
     """Unless that is allowed: whatever goes there is not disguised yet (C28)."""
     command = program("methods", "CMETHOD one socks5 192.0.2.1:9")
     error = launch_error(command, loop)
-    assert "what was required is not up" in str(error)
+    assert (
+        "what was required is not up (one: its line was not taken: a client listens on "
+        "'192.0.2.1:9', not on loopback)"
+    ) in str(error)
+    assert error.hint == "allow_remote=True takes a port that is not on loopback"
     process = works(command, loop, allow_remote=True)
     assert process.method("one").address == Address("192.0.2.1", 9)
 

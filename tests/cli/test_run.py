@@ -119,7 +119,7 @@ def test_what_bad_processes_do_is_shown(name: str, words: list[str], said: str) 
 def test_a_transport_that_is_not_there_is_missed() -> None:
     """The others are served all the same."""
     with ptipc("run", "client", "one", "two", "--", *program("crlf")) as process:
-        process.wait_for(r"! it says nothing of two")
+        process.wait_for(r"! two is not up: the process did not offer it \(C24\)")
         process.wait_for("waits; Ctrl-C")
         process.interrupt()
         assert process.end() == 1

@@ -76,6 +76,13 @@ def test_it_keeps_the_last_of_stderr() -> None:
     assert len(account.transcript) == 300
 
 
+def test_the_last_line_on_stderr_needs_no_end() -> None:
+    """So it is with many a program that dies; and a line without an end on stdout stays there."""
+    account = close(account_of("VERSION 1", stderr="one\nfatal error"))
+    assert account.stderr == ["one", "fatal error"]
+    assert "'VERSION 1' last" in str(account.error("ended", 1, "exit 1"))
+
+
 def test_a_process_says_what_program_it_is() -> None:
     account = account_of(
         "VERSION 1\nSTATUS TYPE=version IMPLEMENTATION=lyrebird VERSION=0.6\nCMETHODS DONE\n"
@@ -238,6 +245,35 @@ def test_who_is_late_is_told_what_is_missing() -> None:
     )
 
 
+def test_what_a_process_says_of_its_failure_is_cut_if_it_is_long() -> None:
+    account = account_of(f"VERSION 1\nENV-ERROR {'x' * 60_000}\n")
+    assert account.failing(None).endswith("xxx... (59,500 more characters) (ENV-ERROR)")
+
+
+def test_why_a_transport_is_not_up_is_cut_if_it_is_long() -> None:
+    account = account_of(f"VERSION 1\nCMETHOD-ERROR b {'x' * 60_000}\nCMETHODS DONE\n")
+    with pytest.raises(LookupError, match=r"xxx\.\.\. \(59,500 more characters\)$"):
+        account.method("b")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("CMETHOD a socks5 192.0.2.1:9", "a client listens on '192.0.2.1:9', not on loopback"),
+        ("CMETHOD a socks5 127.0.0.1:99999", "'99999'"),
+    ],
+)
+def test_a_line_that_was_not_taken_is_why_a_transport_is_not_up(line: str, reason: str) -> None:
+    """The process has not passed over it, and who reads the error has to know that."""
+    account = account_of(f"VERSION 1\n{line}\nCMETHODS DONE\n", require=["a", "c"])
+    with pytest.raises(LookupError, match="no transport 'a': its line was not taken: ") as caught:
+        account.method("a")
+    assert reason in str(caught.value)
+    assert reason in account.failing(None)
+    assert "c: the process did not offer it" in account.failing(None)
+    assert ("allow_remote" in (account.error("x", None, None).hint or "")) is ("192" in line)
+
+
 @pytest.mark.parametrize("status", [None, "exit 1"])
 def test_what_a_process_says_of_its_failure_comes_first(status: str | None) -> None:
     account = close(account_of("VERSION 1\nENV-ERROR because\n"))
@@ -271,7 +307,8 @@ def test_a_process_may_end_as_soon_as_it_is_ready() -> None:
 def test_an_error_has_all_that_is_known() -> None:
     account = close(account_of("usage: pt\n", stderr="which settings?\n"))
     error = account.error("ended", 1, "exit 1")
-    assert str(error).startswith("ended; ")
+    assert str(error).startswith("pt: ended; ")
+    assert error.reason.startswith("ended; ")
     assert error.transcript == tuple(account.transcript)
     assert error.stderr == ("which settings?",)
     assert (error.returncode, error.errno, error.final) == (1, None, False)
@@ -288,6 +325,10 @@ def test_a_hint_depends_on_what_the_process_was_told() -> None:
     ended = ("ended", 1, "exit 1")
     assert "from variables" in (close(account_of()).error(*ended).hint or "")
     assert "from flags" in (close(account_of(dialect=PT2_2)).error(*ended).hint or "")
+    by_variables = account_of(dialect=PT2_2, channel="environment")
+    assert "from variables" in (close(by_variables).error(*ended).hint or "")
+    by_flags = account_of(dialect=PT2_0, channel="flags")
+    assert "from flags" in (close(by_flags).error(*ended).hint or "")
     around = account_of("VERSION 1\nCMETHODS DONE\n", proxy="socks5://127.0.0.1:9")
     assert "gone around it" in (around.error(*ended).hint or "")
 

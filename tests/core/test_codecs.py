@@ -37,6 +37,7 @@ from ptipc.core.codecs import (
     Address,
     Codec,
     UpstreamProxy,
+    shortened,
     visible,
 )
 from ptipc.testing import strategies as some
@@ -131,6 +132,11 @@ def test_a_long_text_is_read_or_refused(name: str, char: str) -> None:
 def test_what_cannot_be_seen_becomes_visible(text: str, ascii: str, utf8: str) -> None:
     assert visible(text) == ascii
     assert visible(text, "utf-8") == utf8
+
+
+def test_what_is_long_is_shortened_and_says_so() -> None:
+    assert shortened("abc", 3) == "abc"
+    assert shortened("abcd" * 1_000, 3) == "abc... (3,997 more characters)"
 
 
 @given(st.text())

@@ -65,7 +65,7 @@ def heard(
 ) -> tuple[HostSession, str | None]:
     """A session after some lines, and what it says about them."""
     proxy = settings.pop("proxy", False)
-    flags = settings.pop("flags", False)
+    channel = settings.pop("channel", "environment")
     session = HostSession([PT1], Role.CLIENT, ["a", "b"], proxy=proxy, **settings)
     events: list[Event] = []
     for stream, lines in ((Stream.STDOUT, text), (Stream.STDERR, stderr)):
@@ -73,7 +73,7 @@ def heard(
     if status is not None:
         for stream in Stream:
             events += session.receive_eof(stream)
-    return session, end_hint(session, events, status, proxy=proxy, flags=flags)
+    return session, end_hint(session, events, status, proxy=proxy, channel=channel)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,11 @@ def heard(
         ({"stderr": "panic: runtime error\n", "status": "exit 2"}, "panic"),
         ({"status": "exit 127"}, "shell"),
         ({"status": "signal SIGKILL"}, "memory"),
+        ({"status": "signal SIGSEGV"}, "damaged"),
         ({"status": "signal SIGSYS"}, "seccomp"),
         ({"text": "VERSION 1\n", "status": "signal SIGILL"}, "another processor"),
         ({}, "settings from variables"),
-        ({"flags": True}, "settings from flags"),
+        ({"channel": "flags"}, "settings from flags"),
         ({"text": "usage: x\n"}, "not a managed transport?"),
         ({"stderr": "usage: x\n"}, "not a managed transport?"),
         ({"status": None}, "flush"),

@@ -157,12 +157,15 @@ def session_of(**settings: Any) -> Plan:
     return plan(["pt"], client=["up", "failed", "ignored"], **settings)
 
 
+REASONS = {"failed": "it is broken", "ignored": "the process did not offer it"}
+
+
 @pytest.mark.parametrize(
     ("require", "reason"),
     [
         ("any", None),
         (["up"], None),
-        ("all", "(failed: it is broken; ignored: the process passed over it in silence)"),
+        ("all", "(failed: it is broken; ignored: the process did not offer it)"),
         (["failed"], "(failed: it is broken)"),
     ],
 )
@@ -173,12 +176,12 @@ def test_what_is_required_has_to_be_up(require: Any, reason: str | None) -> None
         b"VERSION 1\nCMETHOD up socks5 127.0.0.1:1\nCMETHOD-ERROR failed it is broken\n"
         b"CMETHODS DONE\n",
     )
-    text = unmet(require, session)
+    text = unmet(require, session, lambda name: REASONS[name])
     assert text == (None if reason is None else f"what was required is not up {reason}")
 
 
 def test_any_of_nothing_is_not_enough() -> None:
-    assert "ignored" in (unmet("any", session_of().session()) or "")
+    assert "ignored: IGNORED" in (unmet("any", session_of().session(), str.upper) or "")
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -197,8 +200,38 @@ def test_a_launch_error_ends_with_what_helps() -> None:
     assert str(LaunchError("cannot start", errno=2)) == "cannot start"
 
 
+def test_a_launch_error_repeats_only_the_beginning_of_what_is_long() -> None:
+    """A process may say 64 kB in a line; all of it is in the transcript."""
+    session = session_of().session()
+    events = session.receive_data(Stream.STDOUT, b"VERSION 1\nLOG " + b"x" * 60_000 + b"\n")
+    error = LaunchError("ended", transcript=events, stderr=["y" * 2_000])
+    assert "'LOG xxx" in str(error)
+    assert "xxx... (59,504 more characters)' last; on stderr it wrote 'yyy" in str(error)
+    assert "yyy... (1,500 more characters)'" in str(error)
+    assert len(str(error)) < 1_200
+    assert len(error.transcript[-1].line) == 60_004
+    assert len(error.stderr[-1]) == 2_000
+
+
+def test_a_launch_error_names_the_program_but_for_those_who_have_named_it() -> None:
+    error = LaunchError("late", program="pt")
+    assert str(error) == "pt: late; it said nothing"
+    assert error.reason == "late; it said nothing"
+
+
+def test_last_words_need_no_end() -> None:
+    """A program that does not end its lines has a bug, which is seen nowhere else."""
+    session = session_of().session()
+    session.receive_data(Stream.STDOUT, b"VERSION 1")
+    error = LaunchError("ended", transcript=session.receive_eof(Stream.STDOUT))
+    assert str(error) == "ended; it said 'VERSION 1' last, a line without its end"
+
+
 def test_a_launch_error_can_be_sent_to_another_process() -> None:
-    error = pickle.loads(pickle.dumps(LaunchError("ended", returncode=7, stderr=["a"])))
+    sent = LaunchError("ended", program="pt", returncode=7, stderr=["a"], hint="look")
+    error = pickle.loads(pickle.dumps(sent))
+    assert str(error) == str(sent)
+    assert vars(error) == vars(sent)
     assert error.returncode == 7
     assert error.stderr == ("a",)
 

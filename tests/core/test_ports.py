@@ -128,8 +128,39 @@ def test_an_error_of_the_system_says_of_which_port_and_stays_what_it_is(
     assert type(unreachable) is type(broken) is type(error)
     assert unreachable.errno == broken.errno == error.errno
     where = f"obfs4 at 127.0.0.1:9001{{}}: {reason}"
-    assert unreachable.strerror == "cannot reach the port of " + where.format("")
-    assert broken.strerror == "the connection to " + where.format(" broke")
+    assert str(unreachable.strerror or unreachable).startswith(
+        "cannot reach the port of " + where.format("")
+    )
+    assert (broken.strerror or str(broken)) == "the connection to " + where.format(" broke")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TimeoutError("no answer within 5 seconds"), "no answer within 5 seconds"),
+        (TimeoutError(), "it took too long"),
+        (ConnectionResetError(), "the other end has reset it"),
+        (ConnectionRefusedError(), "nobody listens there"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_an_error_without_a_number_has_none_and_always_a_reason(
+    error: OSError, reason: str
+) -> None:
+    """Such errors come of asyncio's time limit, and of what others use as a dialer."""
+    for told in (port().unreachable(error), port().explained(error, TARGET)):
+        assert isinstance(told, OSError)
+        assert type(told) is type(error)
+        assert told.errno is None
+        assert f": {reason}" in str(told)
+        assert "Errno" not in str(told)
+
+
+def test_who_finds_nobody_at_a_port_is_told_what_to_look_at() -> None:
+    refused = port().unreachable(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    assert "is it running, and is that its port?" in str(refused)
+    unreachable = port().unreachable(OSError(errno.ENETUNREACH, "Network is unreachable"))
+    assert "?" not in str(unreachable)
 
 
 def test_an_error_of_a_dialer_of_ours_is_clear_already() -> None:
@@ -158,6 +189,11 @@ def test_a_refusal_tells_who_refused_what_and_said_meanwhile(
     assert isinstance(error, TargetRefused)
     assert (error.code, error.errno) == (5, errno.ECONNREFUSED)
     assert str(error) == f"obfs4 cannot connect to 192.0.2.7:443: refused{meanwhile}"
+
+
+def test_of_what_was_said_meanwhile_only_the_beginning_is_repeated() -> None:
+    error = port(said=lambda: ["x" * 60_000]).explained(RequestRefused("no", 1), TARGET)
+    assert str(error).endswith("xxx... (59,500 more characters)'")
 
 
 def test_a_process_that_cannot_be_heard_has_said_nothing() -> None:
