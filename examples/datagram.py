@@ -127,4 +127,4 @@ class Masked:
 
 
 if __name__ == "__main__":
-    run(Datagram())  # type: ignore[arg-type]
+    run(Datagram())

@@ -1,9 +1,10 @@
 """Many transport connections over one network connection to each server.
 
 What it teaches: a ``Transport`` with a dialer, a listener and streams of its own, because its
-connections are not one to one with those of the network.  All streams to a server are on one
-``Link``, in frames that name them.  A stream may have ``WINDOW`` octets on the way that nobody has
-received, so that one that is not read holds up no other and needs no more memory than that.
+connections are not one to one with those of the network; a dialer that holds what its streams
+share, and lets go of it in ``aclose``.  All streams to a server are on one ``Link``, in frames that
+name them.  A stream may have ``WINDOW`` octets on the way that nobody has received, so that one
+that is not read holds up no other and needs no more memory than that.
 
 Try it with ``ptipc demo --transport multiplex -- python examples/multiplex.py``.
 """
@@ -41,53 +42,61 @@ class Kind(enum.IntEnum):
 
 
 class Multiplex:
-    """The transport, with the links of its client side."""
+    """The transport."""
 
     name = "multiplex"
     version = "1.0"
 
-    def __init__(self) -> None:
-        self._links: dict[tuple[Network, Address], asyncio.Task[Link]] = {}
-
     def dialer(self, args: Args, network: Network) -> Dialer:
-        return Dialer(self._links, network)
+        return Dialer(network)
 
     def listener(self, options: Args, network: Network) -> Listener:
         return Server(network)
 
 
 class Dialer:
-    """Opens a stream on the link to a target, which is made if there is none."""
+    """Opens a stream on the link to a target, which is made if there is none.
 
-    def __init__(
-        self, links: dict[tuple[Network, Address], asyncio.Task[Link]], network: Network
-    ) -> None:
-        self._links = links
+    It is used for all connections with the same args, and closed after the last of them.
+    """
+
+    def __init__(self, network: Network) -> None:
         self._network = network
+        self._links: dict[Address, asyncio.Task[Link]] = {}  # those that a stream is opened on
+        self._open: set[Link] = set()
 
     async def dial(self, target: Address) -> Channel:
         while True:
-            making = self._links.get((self._network, target)) or self._connect(target)
+            making = self._links.get(target) or self._connect(target)
             link = await asyncio.shield(making)  # others may wait for it, too
             if link.welcomes:
                 return link.open()
             self._forget(target, making)
 
+    async def aclose(self) -> None:
+        """Have the links end: those with streams on them after the last, the others now."""
+        await asyncio.gather(*self._links.values(), return_exceptions=True)
+        self._links.clear()
+        await asyncio.gather(*(link.aclose() for link in self._open))
+
     def _connect(self, target: Address) -> asyncio.Task[Link]:
         async def connect() -> Link:
-            return Link(await self._network.dial(target), idle=IDLE)
+            link = Link(await self._network.dial(target), idle=IDLE)
+            self._open.add(link)
+            link.task.add_done_callback(lambda task: self._open.discard(link))
+            return link
 
         def connected(task: asyncio.Task[Link]) -> None:
             if task.cancelled() or task.exception() is not None:
                 self._forget(target, task)
 
-        making = self._links[self._network, target] = asyncio.create_task(connect())
+        making = self._links[target] = asyncio.create_task(connect())
         making.add_done_callback(connected)
         return making
 
     def _forget(self, target: Address, making: asyncio.Task[Link]) -> None:
-        if self._links.get((self._network, target)) is making:
-            del self._links[self._network, target]
+        if self._links.get(target) is making:
+            del self._links[target]
 
 
 class Server:
@@ -207,6 +216,12 @@ class Link:
         """Open no more streams, and end when there are none left."""
         self._closing = True
         self._filled.set()
+
+    async def aclose(self) -> None:
+        """Open no more streams; if there are none, say farewell."""
+        self.close()
+        if not self._channels:
+            await asyncio.wait({self.task})
 
     def _add(self, number: int) -> Channel:
         channel = self._channels[number] = Channel(self, number)

@@ -1,8 +1,9 @@
 """A transport whose octets look random, to whoever does not have the bridge line.
 
 What it teaches: a key in the state directory, which the server publishes (``cert``) and the client
-is given; args that are judged before any connection is made; a handshake of its own; octets that
-are changed after it, by ``map_stream``.  It needs the package ``cryptography``.
+is given; args that are judged before any connection is made; a handshake of its own, which
+``wrap_dialer`` and ``wrap_listener`` have done on each connection; octets that are changed after
+it, by ``map_stream``.  It needs the package ``cryptography``.
 
 Both ends make a key for this connection (X25519), and the client knows the server's lasting one.
 Whoever does not know that one, too, cannot tell the first octets from chance, and never gets an
@@ -32,10 +33,11 @@ from ptipc.aio import (
     Listener,
     Network,
     Stream,
-    StreamTransport,
     map_stream,
     receive_exactly,
     run,
+    wrap_dialer,
+    wrap_listener,
 )
 from ptipc.core.escapes import Args
 from ptipc.osdep import State
@@ -56,18 +58,14 @@ class Obfuscated:
     version = "1.0"
 
     def dialer(self, args: Args, network: Network) -> Dialer:
-        wrap = partial(client, public_key(args))
-        return StreamTransport(self.name, client=wrap).dialer(args, network)
+        return wrap_dialer(self, network, partial(client, public_key(args)))
 
     def listener(self, options: Args, network: Network) -> Listener:
         key = private_key(network.state)
         cert = urlsafe_b64encode(key.public_key().public_bytes_raw()).decode().rstrip("=")
-        return StreamTransport(
-            self.name,
-            server=partial(server, key),
-            publish=lambda options: Args({"cert": cert}),
-            handshake_timeout=30 + secrets.randbelow(30),  # after how long tells nothing either
-        ).listener(options, network)
+        patience = 30 + secrets.randbelow(30)  # after how long tells nothing either
+        args = Args({"cert": cert})
+        return wrap_listener(self, network, partial(server, key), args, timeout=patience)
 
 
 def public_key(args: Args) -> X25519PublicKey:
@@ -82,22 +80,19 @@ def public_key(args: Args) -> X25519PublicKey:
 
 def private_key(state: State | None) -> X25519PrivateKey:
     """The server's own key: made once, if there is a place to keep it."""
-    if state is None:
-        return X25519PrivateKey.generate()
-    path = state.file("obfuscated.key")
-    if not path.exists():
-        new = path.with_suffix(".new")
-        with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(X25519PrivateKey.generate().private_bytes_raw())
-        new.replace(path)  # so that it is never there by halves
-        log.info("a new key was made, and with it a new cert for clients")
-    return X25519PrivateKey.from_private_bytes(path.read_bytes())
+    octets = new_key() if state is None else state.kept("obfuscated.key", new_key)
+    return X25519PrivateKey.from_private_bytes(octets)
+
+
+def new_key() -> bytes:
+    log.info("a new key was made, and with it a new cert for clients")
+    return X25519PrivateKey.generate().private_bytes_raw()
 
 
 # --- the handshake --------------------------------------------------------------------------------
 
 
-async def client(theirs: X25519PublicKey, stream: Stream, args: Args) -> Stream:
+async def client(theirs: X25519PublicKey, stream: Stream) -> Stream:
     """Say hello, hear the answer, which only the server of this key can give, and talk."""
     mine = X25519PrivateKey.generate()
     salt = os.urandom(KEY)
@@ -110,7 +105,7 @@ async def client(theirs: X25519PublicKey, stream: Stream, args: Args) -> Stream:
     return talk(stream, derive(secret + mine.exchange(answer), salt, b"records", 2 * KEY))
 
 
-async def server(mine: X25519PrivateKey, stream: Stream, options: Args) -> Stream:
+async def server(mine: X25519PrivateKey, stream: Stream) -> Stream:
     """Hear a hello that only they can have said who know our cert, answer it, and talk."""
     salt = await receive_exactly(stream, KEY)
     try:

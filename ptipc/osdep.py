@@ -7,6 +7,7 @@ thread.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import queue
@@ -197,6 +198,21 @@ class State:
             raise ValueError(f"not in the state directory: {name!r}")
         return path
 
+    def kept(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """What a file in the directory holds; if there is none, what ``make`` gives is kept in it.
+
+        Nobody else can read it, so that it is the place for a server's keys.
+        Raises OSError if it can be neither read nor made, ValueError for a place outside.
+        """
+        path = self.file(name)
+        if not path.exists():
+            new = path.with_name(f"{path.name}.new")
+            new.unlink(missing_ok=True)
+            with open(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "wb") as file:
+                file.write(make())
+            new.replace(path)  # so that it is never there by halves
+        return path.read_bytes()
+
 
 def raise_descriptor_limit() -> None:
     """Let the process have as many descriptors as it may, as Go's programs do."""
@@ -216,10 +232,11 @@ STOP_SIGNALS: Final = tuple(
 """The signals by which somebody asks us to end."""
 
 
-@contextlib.contextmanager
-def watch_signals(heard: Callable[[signal.Signals], object]) -> Iterator[None]:
+def watch_signals(heard: Callable[[signal.Signals], object]) -> None:
     """Call ``heard`` for each of STOP_SIGNALS, from a thread; to be used by the main thread.
 
+    That lasts until the interpreter ends, and while it does signals are ignored: to end a process
+    that is ending anyway would only change its exit status.
     Handlers as ``signal`` has them would not do: the operating system gives a signal to whichever
     thread is running, and then nothing wakes the main thread, where handlers run.
     """
@@ -239,18 +256,20 @@ def watch_signals(heard: Callable[[signal.Signals], object]) -> Iterator[None]:
                 if number in STOP_SIGNALS:
                     heard(signal.Signals(number))
 
-    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    thread = start_thread(read, "signal watch")
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def ignore() -> None:
+        # The interpreter would take a function away again, and leave the default behind.
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
         writing.close()
-        thread.join()
+        thread.join(1.0)
         reading.close()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, handle)
+    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    thread = start_thread(read, "signal watch")
+    atexit.register(ignore)
 
 
 GLANCE: Final = 0.5

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import signal
 import sys
-import textwrap
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,6 +104,9 @@ def _command() -> list[str]:
 
 def _explain(names: Sequence[str], command: Sequence[str], asked: bool) -> int:
     """Tell a person what this is, and a host that has told us nothing that it should."""
+    import shlex
+    import textwrap
+
     name = names[0] if names else "NAME"
     shown = shlex.join(command)
     what = (
@@ -156,8 +157,15 @@ class _Program:
     _duty: Duty | None = field(default=None, init=False)
     _early: deque[Log] = field(factory=lambda: deque(maxlen=EARLY), init=False)
     _stopped: str | None = field(default=None, init=False)
+    _status: int | None = field(default=None, init=False)
+    """The exit status, once there is nothing left to do but to exit."""
 
     def main(self, environ: Mapping[str, str], argv: Sequence[str]) -> int:
+        status = self._converse(environ, argv)
+        self._status = status
+        return status
+
+    def _converse(self, environ: Mapping[str, str], argv: Sequence[str]) -> int:
         osdep.raise_descriptor_limit()
         with osdep.LineWriter(lambda: self.stop("the host reads no more")) as writer:
 
@@ -201,10 +209,11 @@ class _Program:
         if config.exit_on_stdin_close:
             osdep.watch_stdin(lambda: self.stop("the host has closed our stdin"))
         osdep.watch_parent(lambda: self.stop("the host has ended"))
-        with self._signals():
-            if self._stopped is not None:
-                duty.stop()
-            return self._serve(duty)
+        if threading.current_thread() is threading.main_thread():
+            osdep.watch_signals(self._hear_signal)
+        if self._stopped is not None:
+            duty.stop()
+        return self._serve(duty)
 
     def _log(self, message: Log) -> None:
         if self._duty is None:
@@ -225,16 +234,13 @@ class _Program:
             root.removeHandler(handler)
             root.setLevel(level)
 
-    def _signals(self) -> contextlib.AbstractContextManager[None]:
+    def _hear_signal(self, number: signal.Signals) -> None:
         """A signal lets connections finish, unless we are ending already: then it does not."""
-        if threading.current_thread() is not threading.main_thread():
-            return contextlib.nullcontext()
-
-        def stop(number: signal.Signals) -> None:
-            again = self._duty is not None and self._duty.stopping
-            self.stop(f"signal {number.name}", now=again)
-
-        return osdep.watch_signals(stop)
+        if self._status is not None:
+            # Whatever it is that the rest of the program still does, or hangs in.
+            os._exit(self._status)
+        again = self._duty is not None and self._duty.stopping
+        self.stop(f"signal {number.name}", now=again)
 
 
 def _read_file(path: str) -> str:

@@ -5,6 +5,7 @@ What may take long says so; an event loop asks for it in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from typing import Any, Final, TypeAlias
@@ -12,6 +13,8 @@ from typing import Any, Final, TypeAlias
 from ptipc.core.codecs import Address
 
 __all__ = [
+    "FAREWELL",
+    "IGNORED",
     "PAUSE",
     "Place",
     "address_of",
@@ -20,6 +23,7 @@ __all__ = [
     "listening_socket",
     "literal",
     "look_up",
+    "send_at_once",
 ]
 
 BACKLOG: Final = 512
@@ -27,6 +31,12 @@ BACKLOG: Final = 512
 
 PAUSE: Final = 0.25
 """How many seconds to wait when the operating system can give us no more connections."""
+
+FAREWELL: Final = 1.0
+"""How many seconds a peer has to read our last words."""
+
+IGNORED: Final = 1 << 20
+"""How many octets it may send meanwhile."""
 
 Place: TypeAlias = tuple[int, tuple[Any, ...]]
 """What the operating system calls an address: a family, and an IP address with more numbers."""
@@ -50,6 +60,14 @@ def concerns_one(error: OSError) -> bool:
     Source: accept(2), "Error handling".
     """
     return error.errno in _OF_ONE
+
+
+def send_at_once(connection: socket.socket) -> None:
+    """Let short messages go out without delay: those of handshakes wait for each other."""
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        # If the peer has gone macOS says EINVAL; it will be met by whoever receives or sends.
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def address_of(name: object) -> Address | None:

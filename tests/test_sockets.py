@@ -15,6 +15,7 @@ from ptipc.sockets import (
     listening_socket,
     literal,
     look_up,
+    send_at_once,
 )
 
 
@@ -60,3 +61,12 @@ def test_what_has_no_port_has_no_address() -> None:
 def test_an_accident_of_one_connection_is_told_from_a_lack_of_means() -> None:
     assert concerns_one(ConnectionAbortedError(errno.ECONNABORTED, "gone"))
     assert not concerns_one(OSError(errno.EMFILE, "no more descriptors"))
+
+
+def test_an_option_that_a_connection_does_not_take_does_no_harm() -> None:
+    """On macOS the peer may have gone; here it is one that has no such option."""
+    with socket.socket(type=socket.SOCK_DGRAM) as connection:
+        send_at_once(connection)
+    with socket.socket() as connection:
+        send_at_once(connection)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

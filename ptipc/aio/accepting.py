@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeAlias
 from attrs import define, field
 
 from ptipc.aio.engine import READABLE, WRITABLE, Engine, running_engine
-from ptipc.aio.streams import SocketStream, drive
+from ptipc.aio.streams import SocketStream, drive, see_off
 from ptipc.core.errors import PtipcError, Refused, RemoteProtocolError
 from ptipc.core.handshake import Handshake
 from ptipc.sockets import PAUSE, concerns_one
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 HALF_OPEN: Final = 4096
 """How many handshakes may be under way at a time, unless the caller says otherwise."""
+
+FAREWELLS: Final = 256
+"""How many may be reading why their handshake has failed; beyond, the first has to go."""
 
 BATCH: Final = 64
 """How many connections are accepted at a time, before their octets have their turn."""
@@ -86,6 +89,30 @@ def _report(error: BaseException) -> None:
         log.error("a handshake failed by our own fault", exc_info=error)
 
 
+@define(eq=False)
+class _Leaving:
+    """Those whose handshake has failed, while they read why."""
+
+    _tasks: dict[asyncio.Task[None], None] = field(factory=dict, init=False)
+
+    def see_off(self, stream: SocketStream) -> None:
+        if len(self._tasks) >= FAREWELLS:
+            first = next(iter(self._tasks))
+            del self._tasks[first]
+            first.cancel()
+        task = asyncio.create_task(see_off(stream))
+        self._tasks[task] = None
+        task.add_done_callback(functools.partial(self._gone, stream))
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _gone(self, stream: SocketStream, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        stream.network.close()
+
+
 # --- with an engine -------------------------------------------------------------------------------
 
 
@@ -95,6 +122,7 @@ class _EngineServing:
     __slots__ = (
         "_guests",
         "_half_open",
+        "_leaving",
         "_listener",
         "_loop",
         "_make_machine",
@@ -123,6 +151,7 @@ class _EngineServing:
         self._loop = asyncio.get_running_loop()
         self._guests: dict[_Guest, None] = {}
         """Whose handshake is under way, in the order in which they came and will have to go."""
+        self._leaving = _Leaving()
         self._timer: asyncio.TimerHandle | None = None
         """For the first of the guests; the time is the same for all."""
         self._resumption: asyncio.TimerHandle | None = None
@@ -132,7 +161,9 @@ class _EngineServing:
         if self._listener.fileno() < 0:
             return
         for guest in list(self._guests):
-            self._send_away(guest)
+            self._forget(guest)
+            guest.stream.network.close()
+        self._leaving.close()
         for timer in (self._timer, self._resumption):
             if timer is not None:
                 timer.cancel()
@@ -195,11 +226,10 @@ class _EngineServing:
     def fail(self, guest: _Guest, error: Exception) -> None:
         """The guest's handshake has failed: let it know."""
         _report(error)
+        self._forget(guest)
         with contextlib.suppress(OSError):
             guest.say_goodbye()
-            # What we did not read would turn our goodbye into a reset.
-            guest.stream.network.recv_into(self.engine.buffer)
-        self._send_away(guest)
+        self._leaving.see_off(guest.stream)
 
     def _expire(self) -> None:
         self._timer = None
@@ -217,10 +247,6 @@ class _EngineServing:
         except PtipcError as raised:
             error = raised
         self.fail(guest, error)
-
-    def _send_away(self, guest: _Guest) -> None:
-        self._forget(guest)
-        guest.stream.network.close()
 
     def _forget(self, guest: _Guest) -> None:
         self.engine.remove(guest.stream.network.fileno(), guest.on_ready)
@@ -294,6 +320,7 @@ class _TaskServing:
     _half_open: int
     _accepting: asyncio.Task[None] = field(init=False)
     _guests: dict[asyncio.Task[None], None] = field(factory=dict, init=False)
+    _leaving: _Leaving = field(factory=_Leaving, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._accepting = asyncio.create_task(self._accept())
@@ -303,6 +330,7 @@ class _TaskServing:
     def close(self) -> None:
         for task in (self._accepting, *self._guests):
             task.cancel()
+        self._leaving.close()
 
     async def _accept(self) -> None:
         while True:
@@ -337,6 +365,6 @@ class _TaskServing:
             stream.network.close()
         elif error := task.exception():
             _report(error)
-            stream.network.close()
+            self._leaving.see_off(stream)
         else:
             _hand_over(stream, machine, self._ready)

@@ -20,7 +20,13 @@ from ptipc.aio.dialing import DIAL_TIMEOUT, PortDialer
 from ptipc.aio.nesting import through
 from ptipc.aio.network import Dialer, Network, SystemNetwork
 from ptipc.aio.streams import Stream
-from ptipc.aio.transport import Transport
+from ptipc.aio.transport import (
+    Capability,
+    DatagramTransport,
+    Transport,
+    capabilities_of,
+    let_go,
+)
 from ptipc.core.codecs import Address
 from ptipc.core.dialects import PT1, Dialect
 from ptipc.core.errors import LocalProtocolError
@@ -58,7 +64,10 @@ def attach(
 
 
 def in_process(
-    transport: Transport, args: Mapping[str, Any] = NO_ARGS, *, network: Network | None = None
+    transport: Transport | DatagramTransport,
+    args: Mapping[str, Any] = NO_ARGS,
+    *,
+    network: Network | None = None,
 ) -> InProcessDialer:
     """A dialer through a transport of this program; the args are judged here (ValueError).
 
@@ -71,10 +80,10 @@ def in_process(
 class InProcessDialer:
     """A dialer through a transport of this program."""
 
-    transport: Transport
+    transport: Transport | DatagramTransport
     args: Args = field(converter=Args)
     network: Network
-    _dialer: Dialer = field(init=False)
+    _dialer: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "_dialer", self.transport.dialer(self.args, self.network))
@@ -89,15 +98,21 @@ class InProcessDialer:
 
     async def dial(self, target: Address) -> Stream:
         """Connect to a target.  Raises OSError, or an error of ``ptipc.core.errors``."""
-        return await self._dialer.dial(target)
+        if Capability.STREAM not in capabilities_of(self.transport):
+            raise LocalProtocolError(f"{self.transport.name} carries no streams")
+        stream: Stream = await self._dialer.dial(target)
+        return stream
 
     async def dial_datagrams(self, target: Address) -> Datagrams:
         """Converse in datagrams.  Raises LocalProtocolError if the transport has none."""
-        dial = getattr(self._dialer, "dial_datagrams", None)
-        if dial is None:
+        if Capability.DATAGRAM not in capabilities_of(self.transport):
             raise LocalProtocolError(f"{self.transport.name} carries no datagrams")
-        found: Datagrams = await dial(target)
+        found: Datagrams = await self._dialer.dial_datagrams(target)
         return found
+
+    async def aclose(self) -> None:
+        """Dial no more, and let go of what the transport holds for that; streams go on."""
+        await let_go(self._dialer)
 
 
 class Layer(Dialer, Protocol):

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import AbstractContextManager
 
 from attrs import define, field
 
 from ptipc.aio.accepting import Serving, serve_handshakes
+from ptipc.aio.engine import unless_broken
 from ptipc.aio.network import SocketListener
 from ptipc.aio.service import AcceptLoop, Port, Service
-from ptipc.aio.streams import SocketStream, Stream, drive
+from ptipc.aio.streams import SocketStream, Stream, drive, see_off
 from ptipc.aio.transport import grants_early
-from ptipc.aio.udp import UdpPort
 from ptipc.core.codecs import Address, Mode
 from ptipc.core.handshake import Handshake
 from ptipc.core.socks import SocksResponder, reply_for
-from ptipc.sockets import bound_address, listening_socket
+from ptipc.sockets import FAREWELL, bound_address, listening_socket
 
 __all__ = ["open_port"]
-
-FAREWELL = 1.0
-"""How many seconds a client that was refused has to read why."""
 
 
 async def open_port(service: Service, place: Address) -> Port:
@@ -40,9 +38,12 @@ async def open_port(service: Service, place: Address) -> Port:
         return SocksPort(service, place)
     target = service.config.server_for(service.name)
     # The options are all it will ever be told: it shall judge them now.
-    service.transport.dialer(service.options, service.network)
+    with service.dialer():
+        pass
     if service.config.mode is Mode.TRANSPARENT_TCP:
         return TransparentPort.listen(service, target, place)
+    from ptipc.aio.udp import UdpPort  # slow to import, and most launches do without
+
     return await UdpPort.listen(service, target, place)
 
 
@@ -78,10 +79,10 @@ class SocksPort:
         try:
             if grants_early(self._service.transport):
                 await self._grant(stream, machine)
-                remote = await self._dial(machine)
+                remote = await self._dial(stream, machine)
             else:
                 try:
-                    remote = await self._dial(machine)
+                    remote = await self._dial(stream, machine)
                 except Exception as error:
                     await self._refuse(stream, machine, error)
                     raise
@@ -93,9 +94,10 @@ class SocksPort:
             await stream.aclose()
             raise
 
-    async def _dial(self, machine: SocksResponder) -> Stream:
+    async def _dial(self, stream: SocketStream, machine: SocksResponder) -> Stream:
         assert machine.target is not None
-        return await self._service.dial(machine.target, machine.args)
+        with _cancelled_without(stream):
+            return await self._service.dial(machine.target, machine.args)
 
     async def _grant(self, stream: SocketStream, machine: SocksResponder) -> None:
         machine.grant()
@@ -105,14 +107,11 @@ class SocksPort:
     async def _refuse(
         self, stream: SocketStream, machine: SocksResponder, error: Exception
     ) -> None:
-        with contextlib.suppress(OSError, TimeoutError):
+        with contextlib.suppress(OSError):
             async with asyncio.timeout(FAREWELL):
                 machine.refuse(reply_for(error, self._service.config.dialect))
                 await drive(machine, stream, None)
-                # What we did not read would turn our answer into a reset.
-                await stream.send_eof()
-                while await stream.receive():
-                    pass
+                await see_off(stream)
 
 
 @define(eq=False)
@@ -143,8 +142,16 @@ class TransparentPort:
 
     async def _serve(self, stream: SocketStream) -> None:
         try:
-            remote = await self._service.dial(self._target)
+            with _cancelled_without(stream):
+                remote = await self._service.dial(self._target)
         except BaseException:
             await stream.aclose()
             raise
         self._service.relay(stream, remote)
+
+
+def _cancelled_without(client: SocketStream) -> AbstractContextManager[None]:
+    """Nobody is dialled for a client that is gone: the task that does so is cancelled."""
+    task = asyncio.current_task()
+    assert task is not None
+    return unless_broken(client.network, task.cancel)

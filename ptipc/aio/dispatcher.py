@@ -16,11 +16,9 @@ from collections.abc import Coroutine, Sequence
 
 from attrs import define, field
 
-from ptipc.aio.clients import open_port
 from ptipc.aio.network import SystemNetwork
-from ptipc.aio.servers import open_server
 from ptipc.aio.service import Connections, Limits, Port, Service
-from ptipc.aio.transport import Transport, described, version_of
+from ptipc.aio.transport import DatagramTransport, Transport, described, version_of
 from ptipc.core import codecs
 from ptipc.core.codecs import Address, LogLevel
 from ptipc.core.config import Config
@@ -60,7 +58,7 @@ class Dispatcher:
     """
 
     config: Config
-    transports: Sequence[Transport]
+    transports: Sequence[Transport | DatagramTransport]
     outlet: Outlet
     limits: Limits = field(factory=Limits, kw_only=True)
     logger: logging.Logger = field(default=log, kw_only=True)
@@ -73,6 +71,7 @@ class Dispatcher:
     _asked_to_stop: bool = field(default=False, init=False)
     _now: bool = field(default=False, init=False)
     _stopping: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _services: list[Service] = field(factory=list, init=False)
     _ports: list[Port] = field(factory=list, init=False)
     _network: SystemNetwork = field(init=False)
     _connections: Connections = field(init=False)
@@ -168,6 +167,7 @@ class Dispatcher:
                     *(port.aclose() for port in self._ports), return_exceptions=True
                 )
         await self._connections.drain(0 if self._now else self.limits.drain)
+        await asyncio.gather(*(service.aclose() for service in self._services))
 
     # --- starting
 
@@ -189,7 +189,7 @@ class Dispatcher:
             )
             self.say(CMethodsDone())
 
-    def _say_version(self, transport: Transport) -> None:
+    def _say_version(self, transport: Transport | DatagramTransport) -> None:
         version = version_of(transport)
         if version is not None:
             try:
@@ -197,7 +197,7 @@ class Dispatcher:
             except LocalProtocolError as error:
                 self.logger.warning("the version of %s cannot be said: %s", transport.name, error)
 
-    def _accepts_proxy(self, asked: Sequence[Transport]) -> bool:
+    def _accepts_proxy(self, asked: Sequence[Transport | DatagramTransport]) -> bool:
         """Answer the upstream proxy, if there is one; False if we cannot go on (C42, C44)."""
         proxy = self.config.proxy
         if proxy is None:
@@ -206,7 +206,9 @@ class Dispatcher:
         self.say(ProxyDone() if problem is None else ProxyError(problem))
         return problem is None
 
-    async def _start_client(self, transport: Transport, first: str) -> None:
+    async def _start_client(self, transport: Transport | DatagramTransport, first: str) -> None:
+        from ptipc.aio.clients import open_port  # a process is on one side, and is waited for
+
         place = self.config.listen or _LOOPBACK
         service = self._service(transport)
         try:
@@ -222,7 +224,9 @@ class Dispatcher:
         except Exception as error:
             self.say(CMethodError(transport.name, self._reason(transport, error)))
 
-    async def _start_server(self, transport: Transport) -> None:
+    async def _start_server(self, transport: Transport | DatagramTransport) -> None:
+        from ptipc.aio.servers import open_server
+
         place = self.config.bind_address_for(transport.name) or _LOOPBACK
         try:
             async with asyncio.timeout(self.limits.start):
@@ -240,8 +244,8 @@ class Dispatcher:
             raise
         self._ports.append(port)
 
-    def _service(self, transport: Transport) -> Service:
-        return Service(
+    def _service(self, transport: Transport | DatagramTransport) -> Service:
+        service = Service(
             transport=transport,
             config=self.config,
             network=self._network,
@@ -249,8 +253,10 @@ class Dispatcher:
             limits=self.limits,
             log=self.logger,
         )
+        self._services.append(service)
+        return service
 
-    def _reason(self, transport: Transport, error: Exception) -> str:
+    def _reason(self, transport: Transport | DatagramTransport, error: Exception) -> str:
         """Why a transport could not be started, for the host."""
         if isinstance(error, OSError | ValueError | PtipcError):
             return described(error)

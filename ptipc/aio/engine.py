@@ -14,7 +14,7 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from ptipc.pipes import Pipes
@@ -28,6 +28,7 @@ __all__ = [
     "Handler",
     "connect",
     "running_engine",
+    "unless_broken",
 ]
 
 # The kernel's own numbers (epoll_ctl(2)): `select` has the names only where there is an epoll.
@@ -164,8 +165,38 @@ async def connect(connection: socket.socket, place: tuple[Any, ...]) -> None:
     try:
         attempt(0)
         if not connected.done():
+            attempt(0)  # on this machine it is there already, as the kernel says when asked again
+        if not connected.done():
             engine.add(fd, attempt, WRITABLE)
         await connected
     finally:
         engine.remove(fd, attempt)
         engine.close_if_idle()
+
+
+@contextlib.contextmanager
+def unless_broken(connection: socket.socket, notice: Callable[[], object]) -> Iterator[None]:
+    """Call a function if a connection breaks meanwhile, where there is an engine.
+
+    Octets that come, and their end, are left alone: who has sent its last may still want an answer.
+    """
+    fd = connection.fileno()
+    engine: Engine | None = None
+
+    def check(events: int) -> None:
+        if events & BROKEN and connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            notice()
+
+    def watch() -> None:
+        nonlocal engine
+        if engine := running_engine():
+            engine.add(fd, check, ONLY_ONCE)
+
+    # Not at once: what takes no time shall cost nothing.
+    watching = asyncio.get_running_loop().call_soon(watch)
+    try:
+        yield
+    finally:
+        watching.cancel()
+        if engine is not None:
+            engine.remove(fd, check)

@@ -9,13 +9,13 @@ Source: PT 3.0 Base section 4 (Go and Swift have both ways).
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
-from ptipc.aio.datagrams import DatagramListener, Datagrams
 from ptipc.aio.network import Dialer, Network, StreamListener
 from ptipc.aio.streams import Stream
-from ptipc.aio.transport import Listener, Transport
+from ptipc.aio.transport import DatagramTransport, Listener, Transport, let_go
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import Args
 from ptipc.core.transports import (
@@ -26,6 +26,9 @@ from ptipc.core.transports import (
     published_args,
 )
 from ptipc.osdep import State
+
+if TYPE_CHECKING:
+    from ptipc.aio.datagrams import DatagramListener, Datagrams
 
 __all__ = ["Nested", "one_shot", "through"]
 
@@ -72,19 +75,26 @@ class _Through:
     async def datagrams(self, target: Address) -> Datagrams:
         if self._dialer is None:
             return await self._network.datagrams(target)
-        dial = getattr(self._dialer, "dial_datagrams", None)
-        if dial is None:
-            raise _cannot("datagrams to dial")
-        conversation: Datagrams = await dial(target)
-        return conversation
+        return await _dial_datagrams(self._dialer, target)
 
     async def listen_datagrams(self, address: Address) -> DatagramListener:
-        listener = self._listener or self._network
-        listen = getattr(listener, "listen_datagrams", None)
-        if listen is None:
-            raise _cannot("datagrams to listen for")
-        found: DatagramListener = await listen(address)
-        return found
+        return await _listen_datagrams(self._listener or self._network, address)
+
+
+async def _dial_datagrams(dialer: object, target: Address) -> Datagrams:
+    dial = getattr(dialer, "dial_datagrams", None)
+    if dial is None:
+        raise _cannot("datagrams to dial")
+    conversation: Datagrams = await dial(target)
+    return conversation
+
+
+async def _listen_datagrams(listener: object, address: Address) -> DatagramListener:
+    listen = getattr(listener, "listen_datagrams", None)
+    if listen is None:
+        raise _cannot("datagrams to listen for")
+    found: DatagramListener = await listen(address)
+    return found
 
 
 @define(eq=False)
@@ -104,12 +114,12 @@ class Nested:
 
     On the wire it looks like ``outer``.  An arg that begins with the name of one of the two and a
     dot is for that one only, without name and dot; every other is for both.  What a server
-    publishes has the names in front.
+    publishes has the names in front.  Its dialers and listeners close those of both (``aclose``).
     """
 
     name: str
-    outer: Transport
-    inner: Transport
+    outer: Transport | DatagramTransport
+    inner: Transport | DatagramTransport
     version: str | None = None
     capabilities: Capability = field(init=False)
     grant_early: bool = field(init=False)
@@ -126,32 +136,61 @@ class Nested:
     def _either(self) -> bool:
         return grants_early(self.outer) or grants_early(self.inner)
 
-    def dialer(self, args: Args, network: Network) -> Dialer:
-        outer = self.outer.dialer(self._part(self.outer, args), network)
-        return self.inner.dialer(self._part(self.inner, args), through(network, dialer=outer))
+    def dialer(self, args: Args, network: Network) -> _NestedDialer:
+        outer: Any = self.outer.dialer(self._part(self.outer, args), network)
+        inner = self.inner.dialer(self._part(self.inner, args), through(network, dialer=outer))
+        return _NestedDialer(inner, outer)
 
-    def listener(self, options: Args, network: Network) -> Listener:
-        outer = self.outer.listener(self._part(self.outer, options), network)
+    def listener(self, options: Args, network: Network) -> _NestedListener:
+        outer: Any = self.outer.listener(self._part(self.outer, options), network)
         inner = self.inner.listener(
             self._part(self.inner, options), through(network, listener=outer)
         )
         published = {self.outer.name: outer.args, self.inner.name: inner.args}
-        return _NestedListener(inner, published_args(published))
+        return _NestedListener(inner, outer, published_args(published))
 
-    def _part(self, transport: Transport, args: Args) -> Args:
+    def _part(self, transport: object, args: Args) -> Args:
         """The args for one of the two."""
-        other = self.inner if transport is self.outer else self.outer
-        return nested_args(args, transport.name, other.name)
+        one, other = self.outer.name, self.inner.name
+        return nested_args(args, *((one, other) if transport is self.outer else (other, one)))
+
+
+@frozen
+class _NestedDialer:
+    _inner: Any
+    _outer: Any
+
+    async def dial(self, target: Address) -> Stream:
+        stream: Stream = await self._inner.dial(target)
+        return stream
+
+    async def dial_datagrams(self, target: Address) -> Datagrams:
+        return await _dial_datagrams(self._inner, target)
+
+    async def aclose(self) -> None:
+        await _let_both_go(self._inner, self._outer)
 
 
 @frozen
 class _NestedListener:
-    _inner: Listener
+    _inner: Any
+    _outer: Any
     args: Args
 
     async def listen(self, address: Address) -> StreamListener:
-        return await self._inner.listen(address)
+        listening: StreamListener = await self._inner.listen(address)
+        return listening
 
     async def listen_datagrams(self, address: Address) -> DatagramListener:
-        listening: DatagramListener = await self._inner.listen_datagrams(address)  # type: ignore[attr-defined]
-        return listening
+        return await _listen_datagrams(self._inner, address)
+
+    async def aclose(self) -> None:
+        await _let_both_go(self._inner, self._outer)
+
+
+async def _let_both_go(inner: object, outer: object) -> None:
+    # The inner one first: it may have something to say through the outer.
+    try:
+        await let_go(inner)
+    finally:
+        await let_go(outer)

@@ -14,11 +14,10 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
 
-from ptipc.aio.datagrams import DatagramListener, Datagrams, UdpAcceptor, UdpDatagrams
 from ptipc.aio.engine import connect
 from ptipc.aio.streams import SocketStream, Stream, drive
 from ptipc.core.codecs import Address, UpstreamProxy
@@ -34,6 +33,9 @@ from ptipc.sockets import (
     literal,
     look_up,
 )
+
+if TYPE_CHECKING:
+    from ptipc.aio.datagrams import DatagramListener, Datagrams, UdpAcceptor, UdpDatagrams
 
 __all__ = [
     "DatagramDialer",
@@ -243,6 +245,8 @@ class SystemNetwork:
 
     async def listen_datagrams(self, address: Address) -> UdpAcceptor:
         self._refuse_datagrams()
+        from ptipc.aio.datagrams import UdpAcceptor  # slow to import, and few do this
+
         return await UdpAcceptor.listen(address)
 
     def source_for(self, host: str) -> str | None:
@@ -286,6 +290,8 @@ class SystemNetwork:
         return SocketStream(connection)
 
     async def _converse(self, place: Place) -> UdpDatagrams:
+        from ptipc.aio.datagrams import UdpDatagrams
+
         return await UdpDatagrams.connect(place[1], self.source_for(place[1][0]))
 
 

@@ -9,19 +9,18 @@ import asyncio
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ptipc import program
 from ptipc.aio.dispatcher import Dispatcher
 from ptipc.aio.service import Limits
-from ptipc.aio.transport import Transport
-from ptipc.program import Load
+from ptipc.aio.transport import DatagramTransport, Transport
 
-__all__ = ["Load", "run", "run_loaded"]
+__all__ = ["run"]
 
 
 def run(
-    *transports: Transport,
+    *transports: Transport | DatagramTransport,
     environ: Mapping[str, str] | None = None,
     argv: Sequence[str] | None = None,
     limits: Limits | None = None,
@@ -35,32 +34,22 @@ def run(
     host does not say from which level on it wants them; the addresses in them are elided unless
     ``unsafe_logging``.
     Raises SystemExit: 0 after a graceful end, 64, 69 or 78 for a configuration that cannot be used
-    (PT 3.0 section 1.2), 70 for a fault of our own.
+    (PT 3.0 section 1.2), 70 for a fault of our own.  If the program does anything after that, a
+    signal that asks it to end does so at once, with the same status.
     """
     names = [transport.name for transport in transports]
     raise SystemExit(
-        run_loaded(
+        program.main(
             lambda: transports,
             names,
+            functools.partial(Dispatcher, limits=limits or Limits()),
+            _serve,
             environ=environ,
             argv=argv,
-            limits=limits,
             log_level=log_level,
             unsafe_logging=unsafe_logging,
         )
     )
-
-
-def run_loaded(
-    load: Load, names: Sequence[str], *, limits: Limits | None = None, **settings: Any
-) -> int:
-    """``run`` for transports that are still to be loaded; returns the exit status.
-
-    ``names`` are what a person is told that they are called; ``settings`` are those of
-    ``ptipc.program.main``.
-    """
-    make = functools.partial(Dispatcher, limits=limits or Limits())
-    return program.main(load, names, make, _serve, **settings)
 
 
 def _serve(dispatcher: Dispatcher) -> int:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from attrs import define, field
 
 from ptipc.aio.network import StreamListener, SystemNetwork
 from ptipc.aio.service import AcceptLoop, Port, Service
 from ptipc.aio.streams import SocketStream, Stream, drive
-from ptipc.aio.udp import UdpServer
 from ptipc.core.codecs import Address
-from ptipc.core.errors import LocalProtocolError
+from ptipc.core.errors import LocalProtocolError, RemoteProtocolError
 from ptipc.core.escapes import Args
 from ptipc.core.extorport import ExtOrPortInitiator, parse_cookie_file
 
@@ -37,9 +35,11 @@ async def open_server(service: Service, place: Address) -> tuple[Port, Args]:
         raise LocalProtocolError("datagrams need a target; an extended port takes only streams")
     if target is None and config.auth_cookie is None:
         raise LocalProtocolError("neither a target nor an extended port with a cookie")
-    listener: Any = service.transport.listener(service.options, service.network)
+    listener = service.listener()
     args: Args = listener.args
     if config.mode.datagrams:
+        from ptipc.aio.udp import UdpServer  # slow to import, and most launches do without
+
         assert target is not None
         listen = listener.listen_datagrams if service.carries_datagrams else listener.listen
         return UdpServer.start(service, target, await listen(place)), args
@@ -82,15 +82,24 @@ class StreamServer:
         if config.extended_port is None or config.auth_cookie is None:
             assert config.target is not None  # it was checked before we listened
             return await local.dial(config.target)
-        stream = await local.dial(config.extended_port)
-        try:
-            # tor may write its cookie after it has launched us (tor bug 15240).
-            cookie = parse_cookie_file(Path(config.auth_cookie).read_bytes())
-            machine = ExtOrPortInitiator(
-                cookie, os.urandom(32), transport=self._service.name, client_address=client
-            )
-            await drive(machine, stream, limits.handshake)
-        except BaseException:
-            await stream.aclose()
-            raise
-        return stream
+        while True:
+            stream = await local.dial(config.extended_port)
+            try:
+                # tor may write its cookie after it has launched us (tor bug 15240).
+                cookie = _read_cookie(config.auth_cookie)
+                machine = ExtOrPortInitiator(
+                    cookie, os.urandom(32), transport=self._service.name, client_address=client
+                )
+                await drive(machine, stream, limits.handshake)
+            except BaseException as error:
+                await stream.aclose()
+                if isinstance(error, RemoteProtocolError) and (
+                    _read_cookie(config.auth_cookie) != cookie
+                ):
+                    continue  # the host has changed it meanwhile
+                raise
+            return stream
+
+
+def _read_cookie(path: str) -> bytes:
+    return parse_cookie_file(Path(path).read_bytes())

@@ -9,26 +9,32 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from attrs import define, field, frozen
 
-from ptipc.aio.datagrams import Datagrams, FramedDatagrams
 from ptipc.aio.network import Network
 from ptipc.aio.streams import Relaying, Stream, start_relay
-from ptipc.aio.transport import Capability, Transport, capabilities_of, described
-from ptipc.core.codecs import Address, Mode
+from ptipc.aio.transport import (
+    Capability,
+    DatagramTransport,
+    Transport,
+    capabilities_of,
+    described,
+    let_go,
+)
+from ptipc.core.codecs import Address
 from ptipc.core.config import Config
-from ptipc.core.datagrams import Framing, LengthFraming, StunFraming
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
 
-__all__ = ["AcceptLoop", "Connections", "Limits", "Port", "Service"]
+__all__ = ["AcceptLoop", "Connections", "Dialers", "Limits", "Port", "Service"]
 
 
 LAST_WORDS = 1.0
-"""How many seconds what was cancelled has to tidy up."""
+"""How many seconds what was cancelled, or is closed at the end, has to tidy up."""
 
 
 @frozen(kw_only=True)
@@ -45,6 +51,8 @@ class Limits:
     """For the connections that are open, once the host is done with us."""
     half_open: int = 4096
     """SOCKS handshakes under way; beyond, the oldest has to go."""
+    dialers: int = 64
+    """Dialers of a transport, one for the same args; beyond, those that rest have to go."""
     idle: float = 120.0
     """For a connection of the UDP modes without a datagram (RFC 4787 section 4.3)."""
     datagram_connections: int = 1024
@@ -134,16 +142,72 @@ class Connections:
             self._none_left.set()
 
 
+@define
+class _Kept:
+    dialer: object
+    dialling: int = 0
+
+
+@define(eq=False)
+class Dialers:
+    """The dialers of a transport, one for the same args, so that connections can share by it.
+
+    Those by which nobody is dialling are kept for the next ones, up to a limit; of more, the least
+    recently used are discarded.
+    """
+
+    _make: Callable[[Args], object]
+    _discard: Callable[[object], object]
+    _limit: int
+    _kept: dict[Args, _Kept] = field(factory=dict, init=False, repr=False)
+    """The least recently used come first."""
+
+    @contextlib.contextmanager
+    def lent(self, args: Args) -> Iterator[Any]:
+        """Have a dialer, which is not discarded meanwhile.  Raises whatever its making does."""
+        kept = self._kept.pop(args, None) or _Kept(self._make(args))
+        self._kept[args] = kept
+        kept.dialling += 1
+        try:
+            yield kept.dialer
+        finally:
+            kept.dialling -= 1
+            for dialer in self._take_surplus():
+                self._discard(dialer)
+
+    def take_all(self) -> list[object]:
+        """Forget all of them, and return them."""
+        kept = [each.dialer for each in self._kept.values()]
+        self._kept.clear()
+        return kept
+
+    def _take_surplus(self) -> list[object]:
+        if len(self._kept) <= self._limit:
+            return []
+        idle = [args for args, kept in self._kept.items() if not kept.dialling]
+        return [self._kept.pop(args).dialer for args in idle[: len(self._kept) - self._limit]]
+
+
 @frozen(kw_only=True)
 class Service:
     """One transport on duty."""
 
-    transport: Transport
+    transport: Transport | DatagramTransport
     config: Config
     network: Network
     connections: Connections
     limits: Limits
     log: logging.Logger
+    _dialers: Dialers = field(init=False)
+    _listeners: list[object] = field(factory=list, init=False)
+
+    @_dialers.default
+    def _make_dialers(self) -> Dialers:
+        return Dialers(
+            lambda args: self.transport.dialer(args, self.network),
+            lambda dialer: self.start(self._let_go(dialer)),
+            self.limits.dialers,
+        )
 
     @property
     def name(self) -> str:
@@ -186,33 +250,42 @@ class Service:
 
         Raises whatever the transport does: ValueError for bad args, OSError and others.
         """
+        with self.dialer(args) as dialer:
+            async with asyncio.timeout(self.limits.dial):
+                stream: Stream = await dialer.dial(target)
+                return stream
+
+    def dialer(self, args: Args = NO_ARGS) -> AbstractContextManager[Any]:
+        """The transport's dialer for the args of a connection, for as long as it is dialling.
+
+        To enter raises whatever the transport does: ValueError for bad args, and others.
+        """
         # PT 3.0, 1.4: options apply to all connections; what a connection says itself goes first.
         if self.options:
             args = Args([*args.pairs, *self.options.pairs])
-        dialer = self.transport.dialer(args, self.network)
-        async with asyncio.timeout(self.limits.dial):
-            return await dialer.dial(target)
+        return self._dialers.lent(args)
 
-    async def dial_datagrams(self, target: Address) -> Datagrams:
-        """A conversation in datagrams through the transport, on a stream if it has only those."""
-        if not self.carries_datagrams:
-            return FramedDatagrams(await self.dial(target), self.framing())
-        dialer: Any = self.transport.dialer(self.options, self.network)
-        async with asyncio.timeout(self.limits.dial):
-            conversation: Datagrams = await dialer.dial_datagrams(target)
-        return self.only_stun(conversation)
+    # --- listening
 
-    # --- datagrams
+    def listener(self) -> Any:
+        """The transport's listener.  Raises whatever the transport does."""
+        listener = self.transport.listener(self.options, self.network)
+        self._listeners.append(listener)
+        return listener
 
-    def framing(self) -> Framing:
-        """How datagrams are told apart on a stream, which both ends have to know (C59)."""
-        if self.config.mode is Mode.STUN:
-            return StunFraming()
-        return LengthFraming(self.config.dialect.datagram_length_order)
+    # --- the end
 
-    def only_stun(self, conversation: Datagrams) -> Datagrams:
-        """A conversation that carries nothing but STUN if that is the mode (PT 3.0, 1.5.5)."""
-        return _OnlyStun(conversation) if self.config.mode is Mode.STUN else conversation
+    async def aclose(self) -> None:
+        """Let go of what the transport has made, once the last connection is over."""
+        made = [*self._dialers.take_all(), *self._listeners]
+        await asyncio.gather(*(self._let_go(each) for each in made))
+
+    async def _let_go(self, made: object) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORDS):
+                await let_go(made)
+        except Exception as error:
+            self.log.warning("%s: not closed in good order: %s", self.name, described(error))
 
 
 @define(eq=False)
@@ -251,35 +324,3 @@ class AcceptLoop:
                 self._service.log.error(
                     "%s listens no more: %s", self._service.name, described(error), exc_info=error
                 )
-
-
-@define(eq=False)
-class _OnlyStun:
-    """A conversation in which whatever is no STUN message is lost."""
-
-    _inner: Datagrams
-
-    @property
-    def peer(self) -> Address | None:
-        return self._inner.peer
-
-    async def send(self, data: bytes) -> None:
-        if _is_stun(data):
-            await self._inner.send(data)
-
-    async def receive(self) -> bytes | None:
-        while (data := await self._inner.receive()) is not None:
-            if _is_stun(data):
-                break
-        return data
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def _is_stun(data: bytes) -> bool:
-    try:
-        StunFraming().serialize(data)
-    except LocalProtocolError:
-        return False
-    return True

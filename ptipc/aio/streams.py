@@ -20,7 +20,7 @@ from ptipc.aio.engine import running_engine
 from ptipc.aio.relaying import CHUNK, Change, Done, End, MappedEnd, PlainEnd, Relay, changed
 from ptipc.core.codecs import Address
 from ptipc.core.handshake import Handshake
-from ptipc.sockets import address_of
+from ptipc.sockets import FAREWELL, IGNORED, address_of, send_at_once
 
 __all__ = [
     "CHUNK",
@@ -33,6 +33,7 @@ __all__ = [
     "map_stream",
     "receive_exactly",
     "relay",
+    "see_off",
     "start_relay",
 ]
 
@@ -116,9 +117,7 @@ class SocketStream:
     def __attrs_post_init__(self) -> None:
         if self.network.gettimeout() != 0:
             self.network.setblocking(False)
-        if self.network.family in (socket.AF_INET, socket.AF_INET6):
-            # Handshakes are short messages that wait for each other.
-            self.network.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(self.network)
 
     @property
     def peer(self) -> Address | None:
@@ -325,6 +324,20 @@ async def _say_goodbye(machine: Handshake, stream: SocketStream) -> None:
     if data := machine.data_to_send():
         with contextlib.suppress(OSError):
             stream.network.send(data)
+
+
+async def see_off(stream: Stream, timeout: float = FAREWELL) -> None:
+    """Let the peer read our last words, before its stream is closed.
+
+    What it still sends would turn them into a reset if nobody received it; so that is done, up to a
+    limit and for ``timeout`` seconds.
+    """
+    left = IGNORED
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(timeout):
+            await stream.send_eof()
+            while left > 0 and (data := await stream.receive()):
+                left -= len(data)
 
 
 # --- two streams ----------------------------------------------------------------------------------

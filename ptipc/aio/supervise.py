@@ -273,7 +273,7 @@ class _Keeper:
                 if not self._first.done():
                     self._first.set_exception(error)
                     return
-                reason = str(error)
+                reason = error.reason if isinstance(error, LaunchError) else str(error)
                 final = isinstance(error, LaunchError) and error.final
             self._go_down(reason)
             if loop.time() - ready_at >= backoff.steady:

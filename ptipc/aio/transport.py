@@ -1,22 +1,24 @@
 """The Transport API: what a transport is, inside an application and as an executable.
 
 A transport makes a dialer for the client's args, and a listener for the server's options.  Most
-transports change the octets of one network connection each; for those ``StreamTransport`` needs
-two small functions.
+have one network connection for each of their own.  If the connection and the args are all that
+matters, ``StreamTransport`` makes a transport of two small functions; if the state directory or
+the network do as well, the transport is a class of its author's that has its dialer and its
+listener made by ``wrap_dialer`` and ``wrap_listener``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from attrs import define, field, frozen
 
-from ptipc.aio.datagrams import DatagramListener
-from ptipc.aio.network import Dialer, Network, StreamListener
+from ptipc.aio.network import DatagramDialer, Dialer, Network, StreamListener
 from ptipc.aio.streams import CHUNK, Stream
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import NO_ARGS, Args
@@ -29,9 +31,13 @@ from ptipc.core.transports import (
     version_of,
 )
 
+if TYPE_CHECKING:
+    from ptipc.aio.datagrams import DatagramListener
+
 __all__ = [
     "STREAMS",
     "Capability",
+    "DatagramTransport",
     "DatagramTransportListener",
     "Listener",
     "StreamTransport",
@@ -40,13 +46,20 @@ __all__ = [
     "capabilities_of",
     "described",
     "grants_early",
+    "let_go",
     "version_of",
+    "wrap_dialer",
+    "wrap_listener",
 ]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 HANDSHAKE_TIMEOUT = 30.0
-"""How many seconds a client of a server transport has for the transport's own handshake."""
+"""How many seconds a transport's own handshake may take."""
+HALF_OPEN = 4096
+"""How many clients' handshakes may be under way at a time, unless the transport says otherwise."""
 LINGER = 5.0
 """How many seconds without an octet the other direction may last where there is no half-close."""
 
@@ -90,6 +103,11 @@ class Transport(Protocol):
     ``grant_early``
         whether an application is told that it is connected before it is, for a transport that
         needs the first octets to connect.  An application then cannot hear why it was not.
+
+    A dialer is used for any number of connections, so it is the place for what these share.  It may
+    have a method ``aclose()``, and so may a listener: whoever had it made calls that once, when it
+    is needed no more, which in a transport process is after the last connection.  What it holds (a
+    connection that is shared, a task, a file) is given up then; streams that are open go on.
     """
 
     @property
@@ -98,9 +116,10 @@ class Transport(Protocol):
         ...
 
     def dialer(self, args: Args, network: Network) -> Dialer:
-        """The client side, for the args of a connection.
+        """The client side, for the args of some connections.
 
         The args are judged here, before any connection is made.  Raises ValueError for bad ones.
+        ``network`` is the only way to the world, and has the state directory.
         """
         ...
 
@@ -109,8 +128,73 @@ class Transport(Protocol):
         ...
 
 
+class DatagramTransport(Protocol):
+    """A transport that carries datagrams only, and declares ``Capability.DATAGRAM``.
+
+    In all else it is like a ``Transport``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that hosts ask for."""
+        ...
+
+    def dialer(self, args: Args, network: Network) -> DatagramDialer:
+        """The client side.  Raises ValueError for bad args."""
+        ...
+
+    def listener(self, options: Args, network: Network) -> DatagramTransportListener:
+        """The server side.  Raises ValueError for bad options."""
+        ...
+
+
+async def let_go(made: object) -> None:
+    """Close a dialer or a listener that a transport has made, if it can be closed."""
+    aclose = getattr(made, "aclose", None)
+    if aclose is not None:
+        await aclose()
+
+
+# --- one network connection for each --------------------------------------------------------------
+
 Wrap = Callable[[Stream, Args], Awaitable[Stream]]
 """What one side does to a network connection, given its args or options."""
+
+
+def wrap_dialer(
+    transport: Transport,
+    network: Dialer,
+    wrap: Callable[[Stream], Awaitable[Stream]],
+    *,
+    timeout: float = HANDSHAKE_TIMEOUT,
+) -> Dialer:
+    """A dialer for a transport that makes each of its connections of one of the network's.
+
+    ``wrap`` is given the network connection and returns the stream that the application sees, for
+    which it has ``timeout`` seconds; the connection is closed if it raises anything.
+    If the ``capabilities`` of the transport are without ``HALF_CLOSE``, the end of one direction
+    ends the other one, too, once that is silent.
+    """
+    return _WrapDialer(transport, network, wrap, timeout)
+
+
+def wrap_listener(
+    transport: Transport,
+    network: Network,
+    wrap: Callable[[Stream], Awaitable[Stream]],
+    args: Args = NO_ARGS,
+    *,
+    timeout: float = HANDSHAKE_TIMEOUT,
+    half_open: int = HALF_OPEN,
+    logger: logging.Logger = log,
+) -> Listener:
+    """A listener for a transport that makes each of its connections of one of the network's.
+
+    ``wrap`` is as with ``wrap_dialer``, and called for several clients at a time; why a client
+    failed is said to ``logger``.  When it is under way for more than ``half_open`` clients, the
+    oldest has to go.  ``args`` are what clients have to know.
+    """
+    return _WrapListener(transport, network, wrap, args, timeout, half_open, logger)
 
 
 async def _unchanged(stream: Stream, args: Args) -> Stream:
@@ -119,13 +203,14 @@ async def _unchanged(stream: Stream, args: Args) -> Stream:
 
 @frozen(kw_only=True)
 class StreamTransport:
-    """A transport with one network connection for each of its own.
+    """A transport of two functions, with one network connection for each of its own.
 
-    ``client`` and ``server`` are given the network connection and return the stream that the
-    application sees, the same one if nothing is to be changed.  ``check`` judges a client's args
-    and raises ValueError; ``publish`` tells from a server's options what its clients have to know.
+    ``client`` and ``server`` are given the network connection, and the args of the client or the
+    options of the server.  They return the stream that the application sees, the same one if
+    nothing is to be changed.  ``check`` judges a client's args and raises ValueError; ``publish``
+    tells from a server's options what its clients have to know.
     Without ``Capability.HALF_CLOSE`` the end of one direction ends the other one, too, once that is
-    silent.
+    silent.  Where that is not enough, see ``wrap_dialer`` and ``wrap_listener``.
     """
 
     name: str = field(kw_only=False)
@@ -138,47 +223,79 @@ class StreamTransport:
     capabilities: Capability = STREAMS
     grant_early: bool = False
     handshake_timeout: float = HANDSHAKE_TIMEOUT
-    """How many seconds ``server`` may take for a client."""
+    """How many seconds ``client`` and ``server`` may take for what they do with a connection."""
+    half_open: int = HALF_OPEN
+    """How many clients ``server`` may be busy with at a time; beyond, the oldest has to go."""
     logger: logging.Logger = log
     """Where it is said why a client failed."""
 
     def dialer(self, args: Args, network: Network) -> Dialer:
         self.check(args)
-        return _WrapDialer(self, args, network)
+        return wrap_dialer(
+            self, network, lambda stream: self.client(stream, args), timeout=self.handshake_timeout
+        )
 
     def listener(self, options: Args, network: Network) -> Listener:
-        return _WrapListener(self, options, network, self.publish(options))
+        return wrap_listener(
+            self,
+            network,
+            lambda stream: self.server(stream, options),
+            self.publish(options),
+            timeout=self.handshake_timeout,
+            half_open=self.half_open,
+            logger=self.logger,
+        )
 
-    async def wrapped(self, wrap: Wrap, stream: Stream, args: Args) -> Stream:
-        """What one of the two functions makes of a connection, which is closed if it fails."""
-        try:
-            made = await wrap(stream, args)
-        except BaseException:
-            await stream.aclose()
-            raise
-        return made if Capability.HALF_CLOSE in self.capabilities else WholeStream(made)
+
+async def _wrapped(
+    transport: Transport,
+    wrap: Callable[[Stream], Awaitable[Stream]],
+    stream: Stream,
+    timeout: float,
+) -> Stream:
+    """What is made of a connection, which is closed if that fails."""
+    try:
+        async with asyncio.timeout(timeout):
+            made = await wrap(stream)
+    except BaseException:
+        await stream.aclose()
+        raise
+    return made if Capability.HALF_CLOSE in capabilities_of(transport) else WholeStream(made)
 
 
 @frozen
 class _WrapDialer:
-    _transport: StreamTransport
-    _args: Args
-    _network: Network
+    _transport: Transport
+    _network: Dialer
+    _wrap: Callable[[Stream], Awaitable[Stream]]
+    _timeout: float
 
     async def dial(self, target: Address) -> Stream:
         stream = await self._network.dial(target)
-        return await self._transport.wrapped(self._transport.client, stream, self._args)
+        return await _wrapped(self._transport, self._wrap, stream, self._timeout)
 
 
-@define
+@frozen
 class _WrapListener:
-    _transport: StreamTransport
-    _options: Args
+    _transport: Transport
     _network: Network
+    _wrap: Callable[[Stream], Awaitable[Stream]]
     args: Args
+    _timeout: float
+    _half_open: int
+    _logger: logging.Logger
 
     async def listen(self, address: Address) -> StreamListener:
-        return _WrapAcceptor(self._transport, self._options, await self._network.listen(address))
+        return _WrapAcceptor(self, await self._network.listen(address), self._half_open)
+
+    async def wrapped(self, stream: Stream) -> Stream | None:
+        """The stream of a client, unless that has failed."""
+        try:
+            return await _wrapped(self._transport, self._wrap, stream, self._timeout)
+        except Exception as error:
+            # One client's bad handshake is nobody else's matter.
+            self._logger.info("%s: a client failed: %s", self._transport.name, described(error))
+        return None
 
 
 @define(eq=False)
@@ -186,17 +303,21 @@ class _WrapAcceptor:
     """Accepts network connections and hands on the streams that the transport made of them.
 
     The transport's part runs in a task for each connection, so that a silent client holds up
-    nobody else.
+    nobody else; of too many such clients the oldest has to go.
     """
 
-    _transport: StreamTransport
-    _options: Args
+    _maker: _WrapListener
     _listener: StreamListener
+    _half_open: int
     _ready: asyncio.Queue[Stream | Exception] = field(factory=asyncio.Queue, init=False)
-    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _guests: dict[asyncio.Task[Stream | None], None] = field(factory=dict, init=False)
+    """For the clients that are not ready yet, in the order in which they came."""
+    _tasks: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    """All that is under way."""
+    _accepting: asyncio.Task[None] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._start(self._accept())
+        self._accepting = self._start(self._accept())
 
     @property
     def address(self) -> Address:
@@ -211,37 +332,43 @@ class _WrapAcceptor:
 
     async def aclose(self) -> None:
         await self._listener.aclose()
-        for task in self._tasks:
+        for task in (self._accepting, *self._guests):
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         while not self._ready.empty():
             stream = self._ready.get_nowait()
             if not isinstance(stream, Exception):
                 await stream.aclose()
         self._ready.put_nowait(OSError("the listener is closed"))
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _accept(self) -> None:
         try:
             while True:
-                self._start(self._serve(await self._listener.accept()))
+                stream = await self._listener.accept()
+                if len(self._guests) >= self._half_open:
+                    oldest = next(iter(self._guests))
+                    del self._guests[oldest]
+                    oldest.cancel()
+                guest = self._start(self._maker.wrapped(stream))
+                self._guests[guest] = None
+                guest.add_done_callback(functools.partial(self._take, stream))
         except Exception as error:
             self._ready.put_nowait(error)
 
-    async def _serve(self, stream: Stream) -> None:
-        transport = self._transport
-        try:
-            async with asyncio.timeout(transport.handshake_timeout):
-                made = await transport.wrapped(transport.server, stream, self._options)
-        except Exception as error:
-            # One client's bad handshake is nobody else's matter.
-            transport.logger.info("%s: a client failed: %s", transport.name, described(error))
-        else:
+    def _take(self, stream: Stream, guest: asyncio.Task[Stream | None]) -> None:
+        self._guests.pop(guest, None)
+        if guest.cancelled():
+            # What was cancelled before its first turn has closed nothing.
+            self._start(stream.aclose())
+        elif (made := guest.result()) is not None:
             self._ready.put_nowait(made)
+
+    def _start(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 @define(eq=False)

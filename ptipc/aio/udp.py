@@ -17,8 +17,9 @@ from attrs import define, field
 from ptipc.aio.datagrams import DatagramQueue, Datagrams, FramedDatagrams, UdpSocket
 from ptipc.aio.network import places
 from ptipc.aio.service import AcceptLoop, Service
-from ptipc.core.codecs import Address
-from ptipc.core.datagrams import Action, Pool
+from ptipc.core.codecs import Address, Mode
+from ptipc.core.datagrams import Action, Framing, LengthFraming, Pool, StunFraming
+from ptipc.core.errors import LocalProtocolError
 
 __all__ = ["UdpPort", "UdpServer"]
 
@@ -184,7 +185,7 @@ class UdpPort:
         if self._pool.packet(source, data) is Action.OPEN:
             self._pool.add(
                 source,
-                lambda: self._service.dial_datagrams(self._target),
+                lambda: _dial(self._service, self._target),
                 lambda data: self._socket.send(data, source),
             )
 
@@ -217,9 +218,9 @@ class UdpServer:
     def _take(self, accepted: Any) -> None:
         service = self._service
         if service.carries_datagrams:
-            carrier: Datagrams = service.only_stun(accepted)
+            carrier: Datagrams = _only_stun(service, accepted)
         else:
-            carrier = FramedDatagrams(accepted, service.framing())
+            carrier = FramedDatagrams(accepted, _framing(service))
         _Passage(self._pool, carrier, self._target).start()
 
 
@@ -257,3 +258,60 @@ class _Passage:
     def _close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+
+# --- what is carried ------------------------------------------------------------------------------
+
+
+async def _dial(service: Service, target: Address) -> Datagrams:
+    """A conversation in datagrams through the transport, on a stream if it has only those."""
+    if not service.carries_datagrams:
+        return FramedDatagrams(await service.dial(target), _framing(service))
+    with service.dialer() as dialer:
+        async with asyncio.timeout(service.limits.dial):
+            conversation: Datagrams = await dialer.dial_datagrams(target)
+    return _only_stun(service, conversation)
+
+
+def _framing(service: Service) -> Framing:
+    """How datagrams are told apart on a stream, which both ends have to know (C59)."""
+    if service.config.mode is Mode.STUN:
+        return StunFraming()
+    return LengthFraming(service.config.dialect.datagram_length_order)
+
+
+def _only_stun(service: Service, conversation: Datagrams) -> Datagrams:
+    """A conversation that carries nothing but STUN if that is the mode (PT 3.0, 1.5.5)."""
+    return _OnlyStun(conversation) if service.config.mode is Mode.STUN else conversation
+
+
+@define(eq=False)
+class _OnlyStun:
+    """A conversation in which whatever is no STUN message is lost."""
+
+    _inner: Datagrams
+
+    @property
+    def peer(self) -> Address | None:
+        return self._inner.peer
+
+    async def send(self, data: bytes) -> None:
+        if _is_stun(data):
+            await self._inner.send(data)
+
+    async def receive(self) -> bytes | None:
+        while (data := await self._inner.receive()) is not None:
+            if _is_stun(data):
+                break
+        return data
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _is_stun(data: bytes) -> bool:
+    try:
+        StunFraming().serialize(data)
+    except LocalProtocolError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from ptipc.blocking.network import SocketListener
-from ptipc.blocking.streams import SocketStream, Stream, drive
+from ptipc.blocking.streams import SocketStream, Stream, drive, see_off
 from ptipc.core.errors import Refused, RemoteProtocolError
 from ptipc.core.handshake import Handshake
 from ptipc.osdep import start_thread
@@ -159,6 +159,7 @@ class _ThreadServing:
             drive(machine, stream, self._timeout)
         except Exception as error:
             _report(error)
+            see_off(stream)
             stream.close()
             return
         self._guests.done(stream)

@@ -19,7 +19,7 @@ from ptipc.blocking.dialing import DIAL_TIMEOUT, PortDialer
 from ptipc.blocking.nesting import through
 from ptipc.blocking.network import Dialer, Network, SystemNetwork
 from ptipc.blocking.streams import Stream
-from ptipc.blocking.transport import Transport
+from ptipc.blocking.transport import Transport, let_go
 from ptipc.core.codecs import Address
 from ptipc.core.dialects import PT1, Dialect
 from ptipc.core.escapes import NO_ARGS, Args
@@ -84,6 +84,10 @@ class InProcessDialer:
     def dial(self, target: Address) -> Stream:
         """Connect to a target.  Raises OSError, or an error of ``ptipc.core.errors``."""
         return self._dialer.dial(target)
+
+    def close(self) -> None:
+        """Dial no more, and let go of what the transport holds for that; streams go on."""
+        let_go(self._dialer)
 
 
 class Layer(Dialer, Protocol):

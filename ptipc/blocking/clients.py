@@ -16,18 +16,15 @@ from attrs import define, field
 from ptipc.blocking.accepting import Serving, serve_handshakes
 from ptipc.blocking.network import Scope, SocketListener
 from ptipc.blocking.service import AcceptLoop, Port, Service
-from ptipc.blocking.streams import SocketStream, Stream, drive, within
+from ptipc.blocking.streams import SocketStream, Stream, drive, see_off, within
 from ptipc.blocking.transport import grants_early
 from ptipc.core.codecs import Address, Mode
 from ptipc.core.escapes import NO_ARGS
 from ptipc.core.handshake import Handshake
 from ptipc.core.socks import SocksResponder, reply_for
-from ptipc.sockets import bound_address, listening_socket
+from ptipc.sockets import FAREWELL, bound_address, listening_socket
 
 __all__ = ["open_port"]
-
-FAREWELL = 1.0
-"""How many seconds a client that was refused has to read why."""
 
 
 def open_port(service: Service, place: Address) -> Port:
@@ -41,7 +38,8 @@ def open_port(service: Service, place: Address) -> Port:
         return SocksPort(service, place)
     target = service.config.server_for(service.name)
     # The options are all it will ever be told: it shall judge them now.
-    service.transport.dialer(service.options, service.network)
+    with service.dialer():
+        pass
     return TransparentPort.listen(service, target, place)
 
 
@@ -87,7 +85,6 @@ class SocksPort:
             except Exception as error:
                 self._refuse(stream, machine, error)
                 raise
-            scope.hold(remote)
             self._grant(stream, machine)
         self._service.relay(stream, remote)
 
@@ -104,10 +101,7 @@ class SocksPort:
         with contextlib.suppress(OSError), within(stream, FAREWELL):
             machine.refuse(reply_for(error, self._service.config.dialect))
             drive(machine, stream, None)
-            # What we did not read would turn our answer into a reset.
-            stream.send_eof()
-            while stream.receive():
-                pass
+            see_off(stream)
 
 
 @define(eq=False)

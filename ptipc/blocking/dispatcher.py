@@ -20,9 +20,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, field
 
 from ptipc.blocking.accepting import join
-from ptipc.blocking.clients import open_port
 from ptipc.blocking.network import SystemNetwork
-from ptipc.blocking.servers import open_server
 from ptipc.blocking.service import Connections, Limits, Port, Service
 from ptipc.blocking.transport import Transport, described, version_of
 from ptipc.core import codecs
@@ -76,6 +74,7 @@ class Dispatcher:
     # A signal handler that notifies may interrupt the one who waits anywhere, even holding a lock.
     _news: queue.SimpleQueue[None] = field(factory=queue.SimpleQueue, init=False)
     """Has something for ``serve`` to look at."""
+    _services: list[Service] = field(factory=list, init=False)
     _ports: list[Port] = field(factory=list, init=False)
     _network: SystemNetwork = field(init=False)
     _connections: Connections = field(init=False)
@@ -154,6 +153,8 @@ class Dispatcher:
         closing = [start_thread(port.close, "closing") for port in self._ports]
         join(*closing, timeout=self.limits.drain)
         self._connections.drain(0 if self._now else self.limits.drain)
+        for thread in [start_thread(service.close, "closing") for service in self._services]:
+            thread.join()
 
     # --- starting
 
@@ -208,6 +209,8 @@ class Dispatcher:
         return problem is None
 
     def _start_client(self, transport: Transport, first: str) -> tuple[Port, Message]:
+        from ptipc.blocking.clients import open_port  # a process is on one side, and is waited for
+
         place = self.config.listen or _LOOPBACK
         service = self._service(transport)
         if place.port and transport.name != first:
@@ -220,6 +223,8 @@ class Dispatcher:
         return port, CMethod(transport.name, protocol, port.address)
 
     def _start_server(self, transport: Transport) -> tuple[Port, Message]:
+        from ptipc.blocking.servers import open_server
+
         place = self.config.bind_address_for(transport.name) or _LOOPBACK
         port, args = open_server(self._service(transport), place)
         return port, SMethod(transport.name, port.address, args)
@@ -234,7 +239,7 @@ class Dispatcher:
         self._ports.append(port)
 
     def _service(self, transport: Transport) -> Service:
-        return Service(
+        service = Service(
             transport=transport,
             config=self.config,
             network=self._network,
@@ -242,6 +247,8 @@ class Dispatcher:
             limits=self.limits,
             log=self.logger,
         )
+        self._services.append(service)
+        return service
 
     def tell(self) -> None:
         """Have ``serve`` look at how things stand."""

@@ -15,7 +15,7 @@ from attrs import define, field
 
 from ptipc.blocking.accepting import LAST_WORDS, Serving, join, serve_handshakes
 from ptipc.blocking.network import Scope
-from ptipc.blocking.streams import SocketStream, Stream, drive
+from ptipc.blocking.streams import SocketStream, Stream, drive, see_off
 from ptipc.core.codecs import Address
 from ptipc.core.errors import PtipcError
 from ptipc.core.extorport import ExtOrPortResponder
@@ -93,10 +93,11 @@ class ExtOrPortServer:
         self._remove()
 
     def rotate(self) -> None:
-        """Make a new cookie; the old one is of no use from now on.
+        """Make a new cookie; handshakes that have begun to use the old one end with it.
 
-        The file is replaced in one step, so that whoever reads it finds one or the other.  Raises
-        OSError, and then the old one is still good.
+        For all others it is of no use from now on.  The file is replaced in one step, so that
+        whoever reads it finds one or the other.  Raises OSError, and then the old one is still
+        good.
         """
         self._key.rotate()
 
@@ -107,7 +108,7 @@ class ExtOrPortServer:
     # --- connections
 
     def _machine(self) -> ExtOrPortResponder:
-        return ExtOrPortResponder(self._key.cookie, secrets.token_bytes(32))
+        return ExtOrPortResponder(lambda: self._key.cookie, secrets.token_bytes(32))
 
     def _ready(self, stream: SocketStream, machine: Handshake) -> None:
         assert isinstance(machine, ExtOrPortResponder)
@@ -131,6 +132,7 @@ class ExtOrPortServer:
             else:
                 machine.deny()
                 drive(machine, stream, self.timeout)
+                see_off(stream)
         except (OSError, PtipcError) as error:
             log.info("a client's connection ended: %s", error)
         except Exception:

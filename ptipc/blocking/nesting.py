@@ -15,7 +15,7 @@ from attrs import define, field, frozen
 
 from ptipc.blocking.network import Dialer, Network, StreamListener
 from ptipc.blocking.streams import Stream
-from ptipc.blocking.transport import Listener, Transport
+from ptipc.blocking.transport import Listener, Transport, let_go
 from ptipc.core.codecs import Address
 from ptipc.core.escapes import Args
 from ptipc.core.transports import (
@@ -84,7 +84,7 @@ class Nested:
 
     On the wire it looks like ``outer``.  An arg that begins with the name of one of the two and a
     dot is for that one only, without name and dot; every other is for both.  What a server
-    publishes has the names in front.
+    publishes has the names in front.  Its dialers and listeners close those of both (``close``).
     """
 
     name: str
@@ -106,17 +106,18 @@ class Nested:
     def _either(self) -> bool:
         return grants_early(self.outer) or grants_early(self.inner)
 
-    def dialer(self, args: Args, network: Network) -> Dialer:
+    def dialer(self, args: Args, network: Network) -> _NestedDialer:
         outer = self.outer.dialer(self._part(self.outer, args), network)
-        return self.inner.dialer(self._part(self.inner, args), through(network, dialer=outer))
+        inner = self.inner.dialer(self._part(self.inner, args), through(network, dialer=outer))
+        return _NestedDialer(inner, outer)
 
-    def listener(self, options: Args, network: Network) -> Listener:
+    def listener(self, options: Args, network: Network) -> _NestedListener:
         outer = self.outer.listener(self._part(self.outer, options), network)
         inner = self.inner.listener(
             self._part(self.inner, options), through(network, listener=outer)
         )
         published = {self.outer.name: outer.args, self.inner.name: inner.args}
-        return _NestedListener(inner, published_args(published))
+        return _NestedListener(inner, outer, published_args(published))
 
     def _part(self, transport: Transport, args: Args) -> Args:
         """The args for one of the two."""
@@ -125,9 +126,33 @@ class Nested:
 
 
 @frozen
+class _NestedDialer:
+    _inner: Dialer
+    _outer: Dialer
+
+    def dial(self, target: Address) -> Stream:
+        return self._inner.dial(target)
+
+    def close(self) -> None:
+        _let_both_go(self._inner, self._outer)
+
+
+@frozen
 class _NestedListener:
     _inner: Listener
+    _outer: Listener
     args: Args
 
     def listen(self, address: Address) -> StreamListener:
         return self._inner.listen(address)
+
+    def close(self) -> None:
+        _let_both_go(self._inner, self._outer)
+
+
+def _let_both_go(inner: object, outer: object) -> None:
+    # The inner one first: it may have something to say through the outer.
+    try:
+        let_go(inner)
+    finally:
+        let_go(outer)

@@ -16,9 +16,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from ptipc.blocking.sharing import Shared, remaining, wait_until_ready
 from ptipc.blocking.streams import SocketStream, Stream, drive, within
@@ -121,9 +121,7 @@ class SocketListener:
                 except OSError as error:
                     self._overcome(error)
                 else:
-                    with contextlib.suppress(OSError):  # it has broken already
-                        return SocketStream(connection)
-                    connection.close()
+                    return SocketStream(connection)
                 is_open = not self._shared.closed
         raise OSError(errno.EBADF, "the listener is closed")
 
@@ -137,46 +135,73 @@ class SocketListener:
             wait_until_ready([self._ear], timeout=PAUSE)
 
 
+S = TypeVar("S", bound=Stream)
+
+_DIALLING = threading.local()
+"""Of each thread, the scope for which it dials, and until when: as a task has its timeouts."""
+
+
 class Scope:
-    """What was connected for one purpose: it has one deadline, and is closed all at once."""
+    """What was connected for one purpose: it is closed all at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._streams: list[Stream] = []
-        self._deadline: float | None = None
+        self._passing: list[Stream] = []
+        """What is connected while somebody dials, who may have others share it afterwards."""
         self._closed = False
 
     def hold(self, stream: Stream) -> None:
         """Take in a stream.  Raises OSError if it is too late, and closes it."""
+        self._take_in(self._streams, stream)
+
+    def dial(self, dial: Callable[[Address], S], target: Address, timeout: float) -> S:
+        """Connect to a target, and take in the stream.
+
+        All that this thread connects to meanwhile is closed as well if the scope is, and shares
+        ``timeout`` seconds.  Raises whatever ``dial`` does, OSError if the scope is closed.
+        """
+        with self._dialling(time.monotonic() + timeout):
+            stream = dial(target)
+        self.hold(stream)
+        return stream
+
+    @staticmethod
+    def take_in(stream: Stream) -> None:
+        """Take in a stream on its way, if this thread is dialling for a scope: see ``dial``."""
+        scope, deadline = getattr(_DIALLING, "current", (None, None))
+        if scope is not None:
+            stream.deadline = deadline
+            scope._take_in(scope._passing, stream)
+
+    def _take_in(self, streams: list[Stream], stream: Stream) -> None:
         with self._lock:
-            # Those that a transport has closed itself need not be kept.
-            self._streams = [each for each in self._streams if not getattr(each, "closed", False)]
             if not self._closed:
-                self._streams.append(stream)
-                if self._deadline is not None:
-                    stream.deadline = self._deadline
+                # Those that a transport has closed itself need not be kept.
+                streams[:] = [each for each in streams if not getattr(each, "closed", False)]
+                streams.append(stream)
                 return
         stream.close()
         raise OSError(errno.ECANCELED, "everything was to be closed")
 
     @contextlib.contextmanager
-    def within(self, timeout: float) -> Iterator[None]:
-        """Give all that is connected meanwhile so many seconds, until the end of this."""
-        with self._lock:
-            self._deadline = time.monotonic() + timeout
+    def _dialling(self, deadline: float) -> Iterator[None]:
+        before = getattr(_DIALLING, "current", (None, None))
+        _DIALLING.current = (self, deadline)
         try:
             yield
         finally:
+            _DIALLING.current = before
             with self._lock:
-                self._deadline = None
-                for stream in self._streams:
-                    stream.deadline = None
+                passing, self._passing = self._passing, []
+            for stream in passing:
+                stream.deadline = None
 
     def close(self) -> None:
         """Close all streams, from any thread, and those that come later as well."""
         with self._lock:
             self._closed = True
-            streams, self._streams = self._streams, []
+            streams, self._streams = self._streams + self._passing, []
         for stream in streams:
             stream.close()
 
@@ -193,8 +218,6 @@ class SystemNetwork:
     timeout: float | None = DIAL_TIMEOUT
     """How many seconds one connection, with the upstream proxy's handshake, may take."""
     state: State | None = None
-    scope: Scope | None = None
-    """What takes in each connection before it is made, so that it can be given up."""
 
     @classmethod
     def of(cls, config: Config) -> SystemNetwork:
@@ -205,10 +228,6 @@ class SystemNetwork:
             outbound_v6=config.outbound_v6,
             state=None if config.state is None else State(config.state),
         )
-
-    def held_by(self, scope: Scope) -> SystemNetwork:
-        """The same, with its connections taken in by a scope."""
-        return evolve(self, scope=scope)
 
     def dial(self, target: Address) -> SocketStream:
         """Connect to a target.  Raises OSError, or an error of the upstream proxy's handshake."""
@@ -258,8 +277,7 @@ class SystemNetwork:
 
     def _take_in(self, stream: SocketStream, deadline: float | None) -> float | None:
         """Set the deadline for connecting; returns the one for afterwards."""
-        if self.scope is not None:
-            self.scope.hold(stream)
+        Scope.take_in(stream)
         before = stream.deadline
         given = [each for each in (before, deadline) if each is not None]
         stream.deadline = min(given, default=None)

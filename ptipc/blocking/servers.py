@@ -17,7 +17,7 @@ from ptipc.blocking.network import Scope, StreamListener, SystemNetwork
 from ptipc.blocking.service import AcceptLoop, Port, Service
 from ptipc.blocking.streams import SocketStream, Stream, drive
 from ptipc.core.codecs import Address
-from ptipc.core.errors import LocalProtocolError
+from ptipc.core.errors import LocalProtocolError, RemoteProtocolError
 from ptipc.core.escapes import Args
 from ptipc.core.extorport import ExtOrPortInitiator, parse_cookie_file
 
@@ -33,7 +33,7 @@ def open_server(service: Service, place: Address) -> tuple[Port, Args]:
     service.check_mode()
     if service.config.target is None and service.config.auth_cookie is None:
         raise LocalProtocolError("neither a target nor an extended port with a cookie")
-    listener = service.transport.listener(service.options, service.network)
+    listener = service.listener()
     return StreamServer(service, listener.listen(place)), listener.args
 
 
@@ -66,15 +66,26 @@ class StreamServer:
         """Connect to the host, and tell it who the client is if it wants to know (C58)."""
         config, limits = self._service.config, self._service.limits
         # Never by an upstream proxy.
-        local = SystemNetwork(timeout=limits.dial, scope=scope)
+        local = SystemNetwork()
         if config.extended_port is None or config.auth_cookie is None:
             assert config.target is not None  # it was checked before we listened
-            return local.dial(config.target)
-        stream = local.dial(config.extended_port)
-        # tor may write its cookie after it has launched us (tor bug 15240).
-        cookie = parse_cookie_file(Path(config.auth_cookie).read_bytes())
-        machine = ExtOrPortInitiator(
-            cookie, os.urandom(32), transport=self._service.name, client_address=client
-        )
-        drive(machine, stream, limits.handshake)
-        return stream
+            return scope.dial(local.dial, config.target, limits.dial)
+        while True:
+            stream = scope.dial(local.dial, config.extended_port, limits.dial)
+            # tor may write its cookie after it has launched us (tor bug 15240).
+            cookie = _read_cookie(config.auth_cookie)
+            machine = ExtOrPortInitiator(
+                cookie, os.urandom(32), transport=self._service.name, client_address=client
+            )
+            try:
+                drive(machine, stream, limits.handshake)
+            except RemoteProtocolError:
+                if _read_cookie(config.auth_cookie) == cookie:
+                    raise
+                stream.close()  # the host has changed it meanwhile
+            else:
+                return stream
+
+
+def _read_cookie(path: str) -> bytes:
+    return parse_cookie_file(Path(path).read_bytes())

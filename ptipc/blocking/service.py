@@ -11,22 +11,23 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeAlias
 
 from attrs import define, field, frozen
 
 from ptipc.blocking.accepting import HALF_OPEN, LAST_WORDS, join
-from ptipc.blocking.network import Scope, SystemNetwork
+from ptipc.blocking.network import Network, Scope
 from ptipc.blocking.streams import Stream, relay
-from ptipc.blocking.transport import Capability, Transport, capabilities_of, described
+from ptipc.blocking.transport import Capability, Transport, capabilities_of, described, let_go
 from ptipc.core.codecs import Address
 from ptipc.core.config import Config
 from ptipc.core.errors import LocalProtocolError
-from ptipc.core.escapes import Args
+from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.osdep import start_thread
 
-__all__ = ["AcceptLoop", "Connections", "Limits", "Port", "Service", "Work"]
+__all__ = ["AcceptLoop", "Connections", "Dialers", "Limits", "Port", "Service", "Work"]
 
 Work: TypeAlias = Callable[[Scope], object]
 """What is done for a connection, with the scope for what it connects to."""
@@ -46,6 +47,8 @@ class Limits:
     """For the connections that are open, once the host is done with us."""
     half_open: int = HALF_OPEN
     """SOCKS handshakes under way; beyond, the oldest has to go."""
+    dialers: int = 64
+    """Dialers of a transport, one for the same args; beyond, those that rest have to go."""
     connections: int = 2048
     """Connections with two threads each; beyond, newcomers are turned away."""
 
@@ -157,16 +160,77 @@ class Connections:
             self._changes.put(None)
 
 
+@define
+class _Kept:
+    dialer: object
+    dialling: int = 0
+
+
+@define(eq=False)
+class Dialers:
+    """The dialers of a transport, one for the same args, so that connections can share by it.
+
+    Those by which nobody is dialling are kept for the next ones, up to a limit; of more, the least
+    recently used are discarded.
+    """
+
+    _make: Callable[[Args], object]
+    _discard: Callable[[object], object]
+    _limit: int
+    _kept: dict[Args, _Kept] = field(factory=dict, init=False, repr=False)
+    """The least recently used come first."""
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    @contextmanager
+    def lent(self, args: Args) -> Iterator[Any]:
+        """Have a dialer, which is not discarded meanwhile.  Raises whatever its making does."""
+        with self._lock:
+            kept = self._kept.pop(args, None) or _Kept(self._make(args))
+            self._kept[args] = kept
+            kept.dialling += 1
+        try:
+            yield kept.dialer
+        finally:
+            with self._lock:
+                kept.dialling -= 1
+                surplus = self._take_surplus()
+            for dialer in surplus:
+                self._discard(dialer)
+
+    def take_all(self) -> list[object]:
+        """Forget all of them, and return them."""
+        with self._lock:
+            kept = [each.dialer for each in self._kept.values()]
+            self._kept.clear()
+        return kept
+
+    def _take_surplus(self) -> list[object]:
+        if len(self._kept) <= self._limit:
+            return []
+        idle = [args for args, kept in self._kept.items() if not kept.dialling]
+        return [self._kept.pop(args).dialer for args in idle[: len(self._kept) - self._limit]]
+
+
 @frozen(kw_only=True)
 class Service:
     """One transport on duty."""
 
     transport: Transport
     config: Config
-    network: SystemNetwork
+    network: Network
     connections: Connections
     limits: Limits
     log: logging.Logger
+    _dialers: Dialers = field(init=False)
+    _listeners: list[object] = field(factory=list, init=False)
+
+    @_dialers.default
+    def _make_dialers(self) -> Dialers:
+        return Dialers(
+            lambda args: self.transport.dialer(args, self.network),
+            lambda dialer: start_thread(lambda: self._let_go(dialer), "closing"),
+            self.limits.dialers,
+        )
 
     @property
     def name(self) -> str:
@@ -204,15 +268,49 @@ class Service:
     def dial(self, target: Address, args: Args, scope: Scope) -> Stream:
         """A stream through the transport.
 
-        The scope takes in its connections.  Raises whatever the transport does: ValueError for bad
-        args, OSError and others.
+        The scope takes it in.  Raises whatever the transport does: ValueError for bad args, OSError
+        and others.
+        """
+        with self.dialer(args) as dialer:
+            stream: Stream = scope.dial(dialer.dial, target, self.limits.dial)
+            return stream
+
+    def dialer(self, args: Args = NO_ARGS) -> AbstractContextManager[Any]:
+        """The transport's dialer for the args of a connection, for as long as it is dialling.
+
+        To enter raises whatever the transport does: ValueError for bad args, and others.
         """
         # PT 3.0, 1.4: options apply to all connections; what a connection says itself goes first.
-        dialer = self.transport.dialer(
-            Args([*args.pairs, *self.options.pairs]), self.network.held_by(scope)
-        )
-        with scope.within(self.limits.dial):
-            return dialer.dial(target)
+        if self.options:
+            args = Args([*args.pairs, *self.options.pairs])
+        return self._dialers.lent(args)
+
+    # --- listening
+
+    def listener(self) -> Any:
+        """The transport's listener.  Raises whatever the transport does."""
+        listener = self.transport.listener(self.options, self.network)
+        self._listeners.append(listener)
+        return listener
+
+    # --- the end
+
+    def close(self) -> None:
+        """Let go of what the transport has made, once the last connection is over."""
+        made = [*self._dialers.take_all(), *self._listeners]
+        closing = [start_thread(functools.partial(self._let_go, each), "closing") for each in made]
+        join(*closing, timeout=LAST_WORDS)
+        if any(thread.is_alive() for thread in closing):
+            self._complain(TimeoutError())
+
+    def _let_go(self, made: object) -> None:
+        try:
+            let_go(made)
+        except Exception as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        self.log.warning("%s: not closed in good order: %s", self.name, described(error))
 
 
 @define(eq=False)

@@ -23,7 +23,7 @@ from ptipc.blocking.sharing import Shared, remaining, wait_until_ready
 from ptipc.core.codecs import Address
 from ptipc.core.handshake import Handshake
 from ptipc.osdep import WINDOWS, glance, start_thread
-from ptipc.sockets import address_of
+from ptipc.sockets import FAREWELL, IGNORED, address_of, send_at_once
 
 __all__ = [
     "CHUNK",
@@ -35,6 +35,7 @@ __all__ = [
     "map_stream",
     "receive_exactly",
     "relay",
+    "see_off",
     "within",
 ]
 
@@ -132,9 +133,7 @@ class SocketStream:
         self._shared = Shared(self.network)
         if self.network.gettimeout() != 0:
             self.network.setblocking(False)
-        if self.network.family in (socket.AF_INET, socket.AF_INET6):
-            # Handshakes are short messages that wait for each other.
-            self.network.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        send_at_once(self.network)
 
     @property
     def peer(self) -> Address | None:
@@ -358,6 +357,19 @@ def _say_goodbye(machine: Handshake, stream: SocketStream) -> None:
                 stream.network.send(data)
                 # What we did not read would turn our goodbye into a reset.
                 stream.network.recv(CHUNK)
+
+
+def see_off(stream: Stream, timeout: float = FAREWELL) -> None:
+    """Let the peer read our last words, before its stream is closed.
+
+    What it still sends would turn them into a reset if nobody received it; so that is done, up to a
+    limit and for ``timeout`` seconds.
+    """
+    left = IGNORED
+    with contextlib.suppress(OSError), within(stream, timeout):
+        stream.send_eof()
+        while left > 0 and (data := stream.receive()):
+            left -= len(data)
 
 
 # --- two streams ----------------------------------------------------------------------------------

@@ -286,7 +286,7 @@ class _Keeper:
                 if not self._settled.is_set():
                     self._first_failure = error
                     return
-                reason = str(error)
+                reason = error.reason if isinstance(error, LaunchError) else str(error)
                 final = isinstance(error, LaunchError) and error.final
             self._go_down(reason)
             if self._ending.is_set():

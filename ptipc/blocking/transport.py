@@ -1,8 +1,10 @@
 """The Transport API: what a transport is, inside an application and as an executable.
 
 A transport makes a dialer for the client's args, and a listener for the server's options.  Most
-transports change the octets of one network connection each; for those ``StreamTransport`` needs
-two small functions.
+have one network connection for each of their own.  If the connection and the args are all that
+matters, ``StreamTransport`` makes a transport of two small functions; if the state directory or
+the network do as well, the transport is a class of its author's that has its dialer and its
+listener made by ``wrap_dialer`` and ``wrap_listener``.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ __all__ = [
     "capabilities_of",
     "described",
     "grants_early",
+    "let_go",
     "version_of",
+    "wrap_dialer",
+    "wrap_listener",
 ]
 
 log = logging.getLogger(__name__)
@@ -81,6 +86,11 @@ class Transport(Protocol):
     ``grant_early``
         whether an application is told that it is connected before it is, for a transport that
         needs the first octets to connect.  An application then cannot hear why it was not.
+
+    A dialer is used for any number of connections, so it is the place for what these share.  It may
+    have a method ``close()``, and so may a listener: whoever had it made calls that once, when it
+    is needed no more, which in a transport process is after the last connection.  What it holds (a
+    connection that is shared, a task, a file) is given up then; streams that are open go on.
     """
 
     @property
@@ -89,9 +99,10 @@ class Transport(Protocol):
         ...
 
     def dialer(self, args: Args, network: Network) -> Dialer:
-        """The client side, for the args of a connection.
+        """The client side, for the args of some connections.
 
         The args are judged here, before any connection is made.  Raises ValueError for bad ones.
+        ``network`` is the only way to the world, and has the state directory.
         """
         ...
 
@@ -100,8 +111,53 @@ class Transport(Protocol):
         ...
 
 
+def let_go(made: object) -> None:
+    """Close a dialer or a listener that a transport has made, if it can be closed."""
+    close = getattr(made, "close", None)
+    if close is not None:
+        close()
+
+
+# --- one network connection for each --------------------------------------------------------------
+
 Wrap = Callable[[Stream, Args], Stream]
 """What one side does to a network connection, given its args or options."""
+
+
+def wrap_dialer(
+    transport: Transport,
+    network: Dialer,
+    wrap: Callable[[Stream], Stream],
+    *,
+    timeout: float = HANDSHAKE_TIMEOUT,
+) -> Dialer:
+    """A dialer for a transport that makes each of its connections of one of the network's.
+
+    ``wrap`` is given the network connection and returns the stream that the application sees, for
+    which it has ``timeout`` seconds; the connection is closed if it raises anything.
+    If the ``capabilities`` of the transport are without ``HALF_CLOSE``, the end of one direction
+    ends the other one, too, once that is silent.
+    """
+    return _WrapDialer(transport, network, wrap, timeout)
+
+
+def wrap_listener(
+    transport: Transport,
+    network: Network,
+    wrap: Callable[[Stream], Stream],
+    args: Args = NO_ARGS,
+    *,
+    timeout: float = HANDSHAKE_TIMEOUT,
+    half_open: int = HALF_OPEN,
+    logger: logging.Logger = log,
+) -> Listener:
+    """A listener for a transport that makes each of its connections of one of the network's.
+
+    ``wrap`` is as with ``wrap_dialer``, and called for several clients at a time; why a client
+    failed is said to ``logger``.  When it is under way for more than ``half_open`` clients, the
+    oldest has to go.  ``args`` are what clients have to know.
+    """
+    return _WrapListener(transport, network, wrap, args, timeout, half_open, logger)
 
 
 def _unchanged(stream: Stream, args: Args) -> Stream:
@@ -110,13 +166,14 @@ def _unchanged(stream: Stream, args: Args) -> Stream:
 
 @frozen(kw_only=True)
 class StreamTransport:
-    """A transport with one network connection for each of its own.
+    """A transport of two functions, with one network connection for each of its own.
 
-    ``client`` and ``server`` are given the network connection and return the stream that the
-    application sees, the same one if nothing is to be changed.  ``check`` judges a client's args
-    and raises ValueError; ``publish`` tells from a server's options what its clients have to know.
+    ``client`` and ``server`` are given the network connection, and the args of the client or the
+    options of the server.  They return the stream that the application sees, the same one if
+    nothing is to be changed.  ``check`` judges a client's args and raises ValueError; ``publish``
+    tells from a server's options what its clients have to know.
     Without ``Capability.HALF_CLOSE`` the end of one direction ends the other one, too, once that is
-    silent.
+    silent.  Where that is not enough, see ``wrap_dialer`` and ``wrap_listener``.
     """
 
     name: str = field(kw_only=False)
@@ -130,47 +187,78 @@ class StreamTransport:
     grant_early: bool = False
     handshake_timeout: float = HANDSHAKE_TIMEOUT
     """How many seconds ``client`` and ``server`` may take for what they do with a connection."""
+    half_open: int = HALF_OPEN
+    """How many clients ``server`` may be busy with at a time; beyond, the oldest has to go."""
     logger: logging.Logger = log
     """Where it is said why a client failed."""
 
     def dialer(self, args: Args, network: Network) -> Dialer:
         self.check(args)
-        return _WrapDialer(self, args, network)
+        return wrap_dialer(
+            self, network, lambda stream: self.client(stream, args), timeout=self.handshake_timeout
+        )
 
     def listener(self, options: Args, network: Network) -> Listener:
-        return _WrapListener(self, options, network, self.publish(options))
+        return wrap_listener(
+            self,
+            network,
+            lambda stream: self.server(stream, options),
+            self.publish(options),
+            timeout=self.handshake_timeout,
+            half_open=self.half_open,
+            logger=self.logger,
+        )
 
-    def wrapped(self, wrap: Wrap, stream: Stream, args: Args) -> Stream:
-        """What one of the two functions makes of a connection, which is closed if it fails."""
-        try:
-            with within(stream, self.handshake_timeout):
-                made = wrap(stream, args)
-        except BaseException:
-            stream.close()
-            raise
-        return made if Capability.HALF_CLOSE in self.capabilities else WholeStream(made)
+
+def _wrapped(
+    transport: Transport,
+    wrap: Callable[[Stream], Stream],
+    stream: Stream,
+    timeout: float,
+) -> Stream:
+    """What is made of a connection, which is closed if that fails."""
+    try:
+        with within(stream, timeout):
+            made = wrap(stream)
+    except BaseException:
+        stream.close()
+        raise
+    return made if Capability.HALF_CLOSE in capabilities_of(transport) else WholeStream(made)
 
 
 @frozen
 class _WrapDialer:
-    _transport: StreamTransport
-    _args: Args
-    _network: Network
+    _transport: Transport
+    _network: Dialer
+    _wrap: Callable[[Stream], Stream]
+    _timeout: float
 
     def dial(self, target: Address) -> Stream:
         stream = self._network.dial(target)
-        return self._transport.wrapped(self._transport.client, stream, self._args)
+        return _wrapped(self._transport, self._wrap, stream, self._timeout)
 
 
-@define
+@frozen
 class _WrapListener:
-    _transport: StreamTransport
-    _options: Args
+    _transport: Transport
     _network: Network
+    _wrap: Callable[[Stream], Stream]
     args: Args
+    _timeout: float
+    _half_open: int
+    _logger: logging.Logger
 
     def listen(self, address: Address) -> StreamListener:
-        return _WrapAcceptor(self._transport, self._options, self._network.listen(address))
+        return _WrapAcceptor(self, self._network.listen(address), self._half_open)
+
+    def wrapped(self, stream: Stream) -> Stream | None:
+        """The stream of a client, unless that has failed."""
+        try:
+            return _wrapped(self._transport, self._wrap, stream, self._timeout)
+        except Exception as error:
+            # One client's bad handshake is nobody else's matter.
+            self._logger.info("%s: a client failed: %s", self._transport.name, described(error))
+        return None
 
 
 @define(eq=False)
@@ -181,11 +269,10 @@ class _WrapAcceptor:
     nobody else; of too many such clients the oldest has to go.
     """
 
-    _transport: StreamTransport
-    _options: Args
+    _maker: _WrapListener
     _listener: StreamListener
+    _guests: Guests = field(converter=Guests)
     _ready: queue.SimpleQueue[Stream | Exception] = field(factory=queue.SimpleQueue, init=False)
-    _guests: Guests = field(factory=lambda: Guests(HALF_OPEN), init=False)
     _handing_on: threading.Lock = field(factory=threading.Lock, init=False)
     _closed: bool = field(default=False, init=False)
     _thread: threading.Thread = field(init=False)
@@ -228,12 +315,8 @@ class _WrapAcceptor:
             self._ready.put(error)
 
     def _serve(self, stream: Stream) -> None:
-        transport = self._transport
-        try:
-            made = transport.wrapped(transport.server, stream, self._options)
-        except Exception as error:
-            # One client's bad handshake is nobody else's matter.
-            transport.logger.info("%s: a client failed: %s", transport.name, described(error))
+        made = self._maker.wrapped(stream)
+        if made is None:
             return
         with self._handing_on:
             self._guests.done(stream)

@@ -5,17 +5,26 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import typing
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptipc.aio.program import run_loaded
-from ptipc.aio.transport import Transport
+from ptipc import program
+from ptipc.program import Duty
+from ptipc.voice import Outlet
+
+if typing.TYPE_CHECKING:
+    from ptipc.core.config import Config
 
 __all__ = ["add_arguments", "main"]
+
+LAYERS = ("ptipc.aio", "ptipc.blocking")
+"""What can serve a transport."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "transport",
         metavar="MODULE:OBJECT",
-        help="a transport, several of them, or a function that returns either; MODULE is the name "
-        "of a module or the path of a file",
+        help="a transport of ptipc.aio or of ptipc.blocking, several of one of them, or a class or "
+        "function that makes either; MODULE is the name of a module or the path of a file",
     )
     parser.add_argument(
         "flags",
@@ -36,15 +45,84 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Serve until the host is done."""
-    return run_loaded(
+    return program.main(
         lambda: load(options.transport),
         [options.transport.rpartition(":")[2]],
+        dispatcher,
+        serve,
         command=["ptipc", "serve", options.transport],
         argv=options.flags,
     )
 
 
-def load(place: str) -> Sequence[Transport]:
+# --- by its own layer -----------------------------------------------------------------------------
+
+
+def dispatcher(config: Config, transports: Sequence[Any], outlet: Outlet) -> Duty:
+    """What serves transports that ``load`` has found."""
+    # Only that layer is imported: a user waits for us.
+    layer: Any = importlib.import_module(layer_of(transports[0]) if transports else LAYERS[0])
+    duty: Duty = layer.Dispatcher(config, transports, outlet)
+    return duty
+
+
+def serve(duty: Any) -> int:
+    """Serve by a dispatcher of either layer; returns the exit status."""
+    served: Any = duty.serve()
+    if inspect.iscoroutine(served):
+        import asyncio
+
+        served = asyncio.run(served)
+    status: int = served
+    return status
+
+
+def layer_of(transport: Any) -> str:
+    """Which layer a transport is for.
+
+    That shows in what it says that its methods return, whose own methods are coroutines or not; if
+    it does not say, in what its module uses.  Raises TypeError.
+    """
+    kinds = {inspect.iscoroutinefunction(method) for method in _promised(transport)}
+    layers = {LAYERS[0] if kind else LAYERS[1] for kind in kinds} or _used(transport)
+    if len(layers) != 1:
+        raise TypeError(
+            f"not to be seen whether it is for {' or for '.join(LAYERS)}: "
+            f"annotate what its method dialer returns: {transport!r}"
+        )
+    return layers.pop()
+
+
+def _promised(transport: Any) -> Iterator[object]:
+    """The methods by which a transport's dialers and listeners are used, as far as it tells."""
+    for maker in (transport.dialer, transport.listener):
+        try:
+            made = typing.get_type_hints(maker).get("return")
+        except Exception:  # names that are there for type checkers only
+            made = None
+        for name in ("dial", "dial_datagrams", "listen", "listen_datagrams"):
+            if hasattr(made, name):
+                yield getattr(made, name)
+
+
+def _used(transport: Any) -> set[str]:
+    """The layers that the module of a transport has anything of."""
+    module = sys.modules[type(transport).__module__]
+    origins = {
+        str(getattr(value, "__name__" if inspect.ismodule(value) else "__module__", ""))
+        for value in (module, *vars(module).values())
+    }
+    return {
+        layer
+        for layer in LAYERS
+        if any(origin == layer or origin.startswith(f"{layer}.") for origin in origins)
+    }
+
+
+# --- what is served -------------------------------------------------------------------------------
+
+
+def load(place: str) -> Sequence[Any]:
     """The transports of ``MODULE:OBJECT``; raises whatever the module does."""
     module, colon, name = place.rpartition(":")
     if not colon:
@@ -52,13 +130,22 @@ def load(place: str) -> Sequence[Transport]:
     found: Any = _module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    if not isinstance(found, Transport | Iterable):
+    if inspect.isclass(found) or (callable(found) and not _is_transport(found)):
         found = found()
-    transports = list(found) if isinstance(found, Iterable) else [found]
+    several = isinstance(found, Iterable) and not _is_transport(found)
+    transports = list(found) if several else [found]
     for transport in transports:
-        if not isinstance(transport, Transport):
+        if not _is_transport(transport):
             raise TypeError(f"{place}: not a transport: {transport!r}")
+    layers = {layer_of(transport) for transport in transports}
+    if len(layers) > 1:
+        raise TypeError(f"{place}: transports for {' and for '.join(sorted(layers))}")
     return transports
+
+
+def _is_transport(found: object) -> bool:
+    """Whether something has the shape of a transport, of whichever layer."""
+    return all(hasattr(found, name) for name in ("name", "dialer", "listener"))
 
 
 def _module(name: str) -> ModuleType:

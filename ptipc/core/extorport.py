@@ -9,6 +9,7 @@ Source: ext-orport-spec; what tor does where that is silent is in dialects.md se
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from ipaddress import IPv6Address
 from typing import Final
 
@@ -64,11 +65,16 @@ _SERVER_TO_CLIENT: Final = b"ExtORPort authentication server-to-client hash"
 _CLIENT_TO_SERVER: Final = b"ExtORPort authentication client-to-server hash"
 
 
-def _check_secrets(cookie: bytes, nonce: bytes) -> None:
+def _checked_cookie(cookie: bytes) -> bytes:
     if len(cookie) != _COOKIE:
         raise LocalProtocolError(f"a cookie has 32 octets, not {len(cookie)}")
+    return bytes(cookie)
+
+
+def _checked_nonce(nonce: bytes) -> bytes:
     if len(nonce) != _NONCE:
         raise LocalProtocolError(f"a nonce has 32 octets, not {len(nonce)}")
+    return bytes(nonce)
 
 
 def _hash(cookie: bytes, label: bytes, client_nonce: bytes, server_nonce: bytes) -> bytes:
@@ -144,9 +150,8 @@ class ExtOrPortInitiator(Handshake):
     def __init__(
         self, cookie: bytes, nonce: bytes, *, transport: str, client_address: Address | None = None
     ) -> None:
-        _check_secrets(cookie, nonce)
-        self._cookie = bytes(cookie)
-        self._nonce = bytes(nonce)
+        self._cookie = _checked_cookie(cookie)
+        self._nonce = _checked_nonce(nonce)
         self._commands = b""
         if client_address is not None:
             self._commands += _message(_USERADDR, _user_address(client_address))
@@ -187,19 +192,19 @@ class ExtOrPortInitiator(Handshake):
 class ExtOrPortResponder(Handshake):
     """The host's end: authenticate the transport, hear who the client is, decide.
 
-    ``cookie`` is the content of the cookie file behind its header; ``nonce`` is 32 fresh random
-    octets.  When ``bytes_needed`` becomes 0 the transport has said all, and one of ``accept`` and
-    ``deny`` is to be called.  Data of the client that comes right behind DONE is kept in
-    ``trailing_data``; tor closes the connection there.
+    ``cookie`` is the content of the cookie file behind its header, or a function for that, which is
+    asked when it has to be proved; ``nonce`` is 32 fresh random octets.  When ``bytes_needed``
+    becomes 0 the transport has said all, and one of ``accept`` and ``deny`` is to be called.  Data
+    of the client that comes right behind DONE is kept in ``trailing_data``; tor closes the
+    connection there.
 
     Raises LocalProtocolError for a cookie or nonce of the wrong size, RemoteProtocolError if the
     transport does not know the cookie or sends a command that does not parse: close then.
     """
 
-    def __init__(self, cookie: bytes, nonce: bytes) -> None:
-        _check_secrets(cookie, nonce)
-        self._cookie = bytes(cookie)
-        self._nonce = bytes(nonce)
+    def __init__(self, cookie: bytes | Callable[[], bytes], nonce: bytes) -> None:
+        self._cookie = cookie if callable(cookie) else _checked_cookie(cookie)
+        self._nonce = _checked_nonce(nonce)
         self._reply = b""
         self.client_address: Address | None = None
         """Where the client comes from, if said; port 0 if only the port was not, as in tor."""
@@ -238,9 +243,13 @@ class ExtOrPortResponder(Handshake):
         if chosen != _SAFE_COOKIE:
             raise RemoteProtocolError(f"an authentication type that was not offered: {chosen}")
         theirs = yield from self._reader.exactly(_NONCE)
-        self._send(_hash(self._cookie, _SERVER_TO_CLIENT, theirs, self._nonce) + self._nonce)
+        # It is the host that has to prove first that it knows the cookie, so one that is changing
+        # has to choose.  The transport reads it when it connects (ours) or right after its nonce
+        # (goptlib, real-programs 31): of the host's moments this one is the nearest to both.
+        cookie = _checked_cookie(self._cookie()) if callable(self._cookie) else self._cookie
+        self._send(_hash(cookie, _SERVER_TO_CLIENT, theirs, self._nonce) + self._nonce)
         proof = yield from self._reader.exactly(_HASH)
-        expected = _hash(self._cookie, _CLIENT_TO_SERVER, theirs, self._nonce)
+        expected = _hash(cookie, _CLIENT_TO_SERVER, theirs, self._nonce)
         if not hmac.compare_digest(proof, expected):
             self._send(b"\0")
             raise RemoteProtocolError("the transport does not know the cookie: its hash is wrong")

@@ -15,6 +15,7 @@ from ptipc.aio import (
     Capability,
     DatagramListener,
     Datagrams,
+    DatagramTransport,
     Dialer,
     Dispatcher,
     Listener,
@@ -171,11 +172,11 @@ class Reversing:
         self.name = name
         self.network = network or SystemNetwork()
 
-    def dialer(self, args: Args, network: Network) -> Dialer:
-        return Reversing(self.name, network)  # type: ignore[return-value]
+    def dialer(self, args: Args, network: Network) -> Reversing:
+        return Reversing(self.name, network)
 
-    def listener(self, options: Args, network: Network) -> Listener:
-        return Reversing(self.name, network)  # type: ignore[return-value]
+    def listener(self, options: Args, network: Network) -> Reversing:
+        return Reversing(self.name, network)
 
     async def dial_datagrams(self, target: Address) -> Datagrams:
         return Reversed(await self.network.datagrams(target))
@@ -229,11 +230,11 @@ class Noting:
         raise NotImplementedError
 
     def dialer(self, args: Args, network: Network) -> Dialer:
-        self.seen.append(args)
         transport = self
 
         class Failing:
             async def dial(self, target: Address) -> Stream:
+                transport.seen.append(args)
                 if transport.errors:
                     raise transport.errors.pop(0)
                 return await network.dial(target)
@@ -287,7 +288,7 @@ class Host:
 
 @contextlib.asynccontextmanager
 async def dispatching(
-    *transports: Transport,
+    *transports: Transport | DatagramTransport,
     limits: Limits | None = None,
     config: Config | None = None,
     **settings: Any,

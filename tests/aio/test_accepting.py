@@ -8,12 +8,13 @@ import logging
 
 import pytest
 
-from ptipc.aio.accepting import serve_handshakes
+from ptipc.aio.accepting import FAREWELLS, serve_handshakes
 from ptipc.aio.streams import SocketStream, drive
 from ptipc.core.extorport import ExtOrPortInitiator, ExtOrPortResponder
 from ptipc.core.handshake import Handshake, Script
 from tests.aio.connections import (
     Run,
+    descriptors,
     listening,
     receive_all,
     reset,
@@ -176,6 +177,38 @@ def test_a_failed_handshake_ends_with_a_goodbye(run: Run, caplog: pytest.LogCapt
     (record,) = [record for record in caplog.records if record.name.startswith("ptipc")]
     assert record.levelno == logging.DEBUG
     assert "no b'\\n' within 16 octets" in record.getMessage()
+
+
+def test_who_has_more_to_say_hears_the_goodbye_as_well(run: Run) -> None:
+    """All of it and its end: what we do not want to hear must not turn it into a reset."""
+
+    async def test() -> None:
+        async with served(Greeting) as s:
+            client = await s.client()
+            await client.send(bytes(200_000))
+            assert await receive_all(client) == b"goodbye\n"
+            await greeted(s, b"fritz")
+            await client.send(bytes(10_000))
+            await client.aclose()
+
+    run(test())
+
+
+def test_of_too_many_who_hear_the_goodbye_the_first_has_to_go(run: Run) -> None:
+    async def test() -> None:
+        async with served(Greeting) as s:
+            before = descriptors()
+            clients = []
+            for _ in range(FAREWELLS + 10):
+                clients.append(await s.client())
+                await clients[-1].send(b"x" * 17)
+                assert await receive_all(clients[-1]) == b"goodbye\n"
+            await settle()
+            assert descriptors() - before - len(clients) <= FAREWELLS
+            for client in clients:
+                await client.aclose()
+
+    run(test())
 
 
 def test_a_client_that_leaves_in_the_middle_is_forgotten(run: Run) -> None:

@@ -31,6 +31,7 @@ from ptipc.core.socks import (
     SocksResponder,
     UserPass,
 )
+from tests.aio.connections import reset, settle
 from tests.aio.loopback import (
     DEADLINE,
     Noting,
@@ -254,6 +255,43 @@ async def test_a_connection_whose_client_is_gone_is_closed_again() -> None:
         await stream.aclose()
         gate.set()
         await ended.wait()
+
+
+@pytest.mark.parametrize("mode", [Mode.SOCKS5, Mode.TRANSPARENT_TCP])
+@pytest.mark.parametrize("half_closed", [False, True])
+@scenario
+async def test_nobody_is_dialled_for_a_client_that_is_gone(mode: Mode, half_closed: bool) -> None:
+    """What never answers is given up; who has sent its last, and reads on, is not gone."""
+    asked, given_up = asyncio.Event(), asyncio.Event()
+
+    async def wait(stream: Stream, args: Args) -> Stream:
+        asked.set()
+        try:
+            await stream.receive()
+        finally:
+            given_up.set()
+        return stream
+
+    async with (
+        serving(silence) as server,
+        dispatching(
+            StreamTransport("hello", client=wait),
+            client=["hello"],
+            dialect=PT2_2,
+            mode=mode,
+            target=None if mode is Mode.SOCKS5 else server,
+        ) as (_, host),
+    ):
+        stream = await SystemNetwork().dial(host.address())
+        request = b"\5\1\0\1" + socket.inet_aton(server.host) + struct.pack("!H", server.port)
+        await stream.send(b"\5\1\0" + request)
+        await asked.wait()
+        if half_closed:
+            await stream.send_eof()
+            await settle()
+            assert not given_up.is_set()
+        reset(stream)
+        await given_up.wait()
 
 
 # --- the upstream proxy ---------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import pty
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -414,80 +413,3 @@ def test_a_host_that_reads_slowly_holds_up_no_connection(
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-
-# --- ptipc serve ----------------------------------------------------------------------------------
-
-MODULE = """
-    from ptipc.aio import StreamTransport
-
-    print("loaded")
-    hello = StreamTransport("hello")
-    both = [hello, StreamTransport("other")]
-    made = lambda: hello
-    class Holder:
-        inside = hello
-    nothing = 3
-    def broken():
-        raise RuntimeError("it is broken")
-"""
-
-
-@pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    write_program(tmp_path, MODULE, "mytransport.py")
-    monkeypatch.chdir(tmp_path)
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-    return [sys.executable, "-m", "ptipc", "serve"]
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        "mytransport:hello",
-        "mytransport:both",
-        "mytransport:made",
-        "mytransport:Holder.inside",
-        "mytransport.py:hello",
-        "./mytransport.py:hello",
-    ],
-)
-def test_a_transport_without_a_program_is_served(place: str, serve: list[str]) -> None:
-    """What its module prints is no line of the conversation either."""
-    with running([*serve, place], client=["hello"]) as program:
-        program.until("CMETHODS DONE")
-        program.close_stdin()
-        assert program.end() == 0
-        program.rest()
-        assert 'LOG SEVERITY=info MESSAGE="loaded"' in program.lines
-        assert any(line.startswith("CMETHOD hello") for line in program.lines)
-
-
-def test_serve_takes_the_flags_of_the_host(serve: list[str]) -> None:
-    with running([*serve, "mytransport:hello"], dialect=PT3_0, client=["hello"]) as program:
-        program.until("VERSION 3.0")
-        program.until("CMETHODS DONE")
-
-
-@pytest.mark.parametrize(
-    ("place", "text"),
-    [
-        ("mytransport", "not MODULE:OBJECT"),
-        ("nothing_there:hello", "ModuleNotFoundError"),
-        ("nothing_there.py:hello", "FileNotFoundError"),
-        ("mytransport:missing", "AttributeError"),
-        ("mytransport:nothing", "TypeError"),
-        ("mytransport:broken", "RuntimeError: it is broken"),
-    ],
-)
-def test_what_cannot_be_loaded_is_said_to_the_host(place: str, text: str, serve: list[str]) -> None:
-    with running([*serve, place], client=["hello"]) as program:
-        assert text in program.until("ENV-ERROR the transports cannot be loaded: ")
-        assert program.end() == 64
-
-
-def test_serve_by_hand_says_how_to_try_it(serve: list[str]) -> None:
-    done = by_hand([*serve, "mytransport:hello"])
-    assert done.returncode == 64
-    assert "ptipc demo --transport hello -- ptipc serve mytransport:hello" in done.stderr

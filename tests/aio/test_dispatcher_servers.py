@@ -127,8 +127,12 @@ class ExtendedPort:
         self.cookie = os.urandom(32)
         self.cookie_file.write_bytes(serialize_cookie_file(self.cookie))
 
+    def current(self) -> bytes:
+        """The cookie to prove."""
+        return self.cookie
+
     async def __call__(self, stream: SocketStream) -> None:
-        machine = ExtOrPortResponder(self.cookie, os.urandom(32))
+        machine = ExtOrPortResponder(self.current, os.urandom(32))
         await drive(machine, stream, DEADLINE)
         self.clients.append((machine.client_address, machine.transport))
         if self.deny:
@@ -182,6 +186,36 @@ async def test_the_cookie_is_read_for_each_connection(tmp_path: Path) -> None:
         for _ in range(2):
             extended.new_cookie()
             await (await ping(host.address())).aclose()
+
+
+class Changing(ExtendedPort):
+    """A host that has a new cookie whenever somebody has just read the old one, twice."""
+
+    changes = 2
+
+    def current(self) -> bytes:
+        if self.changes:
+            self.changes -= 1
+            self.new_cookie()
+        return self.cookie
+
+
+@scenario
+async def test_a_cookie_that_changes_meanwhile_is_read_again(tmp_path: Path) -> None:
+    extended = Changing(tmp_path / "cookie")
+    async with (
+        serving(extended) as port,
+        dispatching(
+            HELLO,
+            server=["hello"],
+            extended_port=port,
+            auth_cookie=str(extended.cookie_file),
+        ) as (_, host),
+    ):
+        stream = await ping(host.address())
+        assert extended.clients == [(stream.local, "hello")]
+        await stream.aclose()
+    assert extended.changes == 0
 
 
 @scenario

@@ -17,7 +17,7 @@ import pytest
 
 from ptipc.aio import accepting
 from ptipc.aio.accepting import serve_handshakes
-from ptipc.aio.engine import READABLE, connect, running_engine
+from ptipc.aio.engine import READABLE, connect, running_engine, unless_broken
 from ptipc.aio.streams import SocketStream
 from ptipc.core.handshake import Handshake, Script
 from tests.aio.connections import (
@@ -27,6 +27,7 @@ from tests.aio.connections import (
     descriptors,
     listening,
     receive_all,
+    reset,
     settle,
 )
 from tests.aio.greetings import Greeting, greeted, served
@@ -256,6 +257,41 @@ def test_connecting_can_be_cancelled(run: Run) -> None:
 
 
 # --- the engine -----------------------------------------------------------------------------------
+
+
+def test_a_connection_that_breaks_is_noticed(run_engine: Run) -> None:
+    """But not that its peer says something, or has sent its last."""
+
+    async def test() -> None:
+        one, other = connected()
+        broken = asyncio.Event()
+        with unless_broken(one.network, broken.set):
+            await settle()
+            await other.send(b"hello")
+            await other.send_eof()
+            await settle()
+            assert not broken.is_set()
+            reset(other)
+            await broken.wait()
+        await one.aclose()
+
+    run_engine(test())
+
+
+def test_what_is_not_broken_is_left_alone(run: Run) -> None:
+    """Whether there was time to watch it, or a way to do so, or not."""
+
+    async def test() -> None:
+        one, other = connected()
+        for wait in (settle, one.aclose):
+            with unless_broken(one.network, lambda: pytest.fail("it is not broken")):
+                await wait()
+        with unless_broken(other.network, lambda: pytest.fail("it is not broken")):
+            pass
+        await settle()
+        await other.aclose()
+
+    run(test())
 
 
 def test_what_cannot_be_watched_leaves_no_engine_behind(run_engine: Run) -> None:

@@ -194,6 +194,26 @@ def test_the_cookie_is_private_and_can_be_changed(tmp_path: Path) -> None:
     assert path.exists()
 
 
+@loops
+def test_a_cookie_that_changes_within_a_handshake_hinders_nobody(loop: LoopFactory) -> None:
+    """Whether it is read behind the nonce, as goptlib does, or was proved before it changed."""
+
+    async def work(server: ExtOrPortServer) -> None:
+        stream = await SystemNetwork().dial(server.address)
+        assert await stream.receive() == b"\1\0"
+        server.rotate()
+        machine = ExtOrPortInitiator(cookie(server), os.urandom(32), **_WHO)
+        machine.receive_data(b"\1\0")
+        await stream.send(machine.data_to_send())
+        machine.receive_data(await stream.receive())
+        server.rotate()
+        await drive(machine, stream, 10)
+        assert await line(stream) == b"obfs4 192.0.2.7:1984\n"
+        await stream.aclose()
+
+    serve(work, loop)
+
+
 def test_a_cookie_of_ours_goes_with_the_server() -> None:
     async def main() -> None:
         async with ExtOrPortServer(echo) as server:

@@ -174,9 +174,9 @@ async def test_datagrams_nest_as_well() -> None:
     nested = Nested("twice", Reversing(), Reversing(name="again"))
     server = nested.listener(NO_ARGS, NETWORK)
     assert capabilities_of(nested) == Capability.DATAGRAM
-    acceptor = await server.listen_datagrams(LOOPBACK)  # type: ignore[attr-defined]
+    acceptor = await server.listen_datagrams(LOOPBACK)
     dialer = nested.dialer(NO_ARGS, NETWORK)
-    client = await dialer.dial_datagrams(acceptor.address)  # type: ignore[attr-defined]
+    client = await dialer.dial_datagrams(acceptor.address)
     await client.send(b"abc")
     assert await (await acceptor.accept()).receive() == b"abc"
     await client.aclose()

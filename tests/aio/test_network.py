@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ptipc.aio import SocketStream, SystemNetwork, drive, relay
-from ptipc.aio.network import places
+from ptipc.aio.network import SocketListener, places
 from ptipc.core.codecs import PROXY, Address
 from ptipc.core.config import Config
 from ptipc.core.dialects import PT1, Role
@@ -22,6 +22,7 @@ from ptipc.core.httpconnect import HttpConnectResponder
 from ptipc.core.socks import NoAuth, SocksResponder, TargetRefused
 from ptipc.core.socksauth import Credentials
 from ptipc.osdep import State
+from tests.aio.connections import reset
 from tests.aio.loopback import (
     LOOPBACK,
     Visitors,
@@ -287,6 +288,41 @@ async def test_accept_can_be_cancelled() -> None:
     await (await listener.accept()).aclose()
     await stream.aclose()
     await listener.aclose()
+
+
+class Gone(socket.socket):
+    """A connection whose peer has reset it before it was accepted, as macOS has it."""
+
+    def setsockopt(self, *args: Any) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+class Late(socket.socket):
+    """A listener whose connections are all like that."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().accept()
+        return Gone(fileno=connection.detach()), peer
+
+
+@scenario
+async def test_a_connection_that_is_gone_already_is_nobody_elses_matter(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is accepted, and whoever serves it hears what became of it."""
+    late = Late()
+    late.bind(("127.0.0.1", 0))
+    late.listen()
+    listener = SocketListener(late)
+    for _ in range(2):
+        stream = await SystemNetwork().dial(listener.address)
+        accepted = await listener.accept()
+        reset(stream)
+        with pytest.raises(ConnectionResetError):
+            await accepted.receive()
+        await accepted.aclose()
+    await listener.aclose()
+    assert not caplog.messages
 
 
 class Unwatching(asyncio.SelectorEventLoop):

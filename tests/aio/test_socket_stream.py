@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from ptipc.aio import receive_exactly
+from ptipc.aio.streams import see_off
 from tests.aio.connections import Run, connected, settle
 
 
@@ -98,6 +99,31 @@ def test_sending_waits_for_room(run: Run) -> None:
         await sending
         assert received == data
         await one.aclose()
+        await other.aclose()
+
+    run(test())
+
+
+def test_last_words_are_heard_while_the_peer_goes_on(run: Run) -> None:
+    """But not for ever, be the peer silent or not."""
+
+    async def test() -> None:
+        one, other = connected()
+        await other.send(bytes(200_000))
+        await one.send(b"goodbye")
+        await see_off(one, timeout=0.01)
+        await one.aclose()
+        assert await other.receive() == b"goodbye"
+        assert await other.receive() == b""
+        await other.aclose()
+
+        one, other = connected()
+        sending = asyncio.create_task(other.send(bytes(1 << 30)))
+        await see_off(one, timeout=60)
+        await one.aclose()
+        with pytest.raises(OSError, match=r"."):
+            await sending
+        await see_off(one)  # which is closed
         await other.aclose()
 
     run(test())

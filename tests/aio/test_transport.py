@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
+from pathlib import Path
 
 import pytest
 
 from ptipc.aio import (
     Capability,
+    Dialer,
+    Listener,
     Network,
     SocketStream,
     Stream,
@@ -17,6 +21,9 @@ from ptipc.aio import (
     SystemNetwork,
     Transport,
     map_stream,
+    receive_exactly,
+    wrap_dialer,
+    wrap_listener,
 )
 from ptipc.aio.transport import (
     STREAMS,
@@ -26,7 +33,9 @@ from ptipc.aio.transport import (
     grants_early,
     version_of,
 )
+from ptipc.core.codecs import Address
 from ptipc.core.escapes import NO_ARGS, Args
+from ptipc.osdep import State
 from tests.aio.loopback import (
     LOOPBACK,
     Visitors,
@@ -119,6 +128,55 @@ async def test_what_one_side_does_the_other_undoes() -> None:
     await listener.aclose()
 
 
+class Vouched:
+    """A transport with a key that it keeps, whose client shows a voucher from somewhere else."""
+
+    name = "vouched"
+
+    def __init__(self, office: Address) -> None:
+        self.office = office
+
+    def dialer(self, args: Args, network: Network) -> Dialer:
+        key = bytes.fromhex(args["key"])
+
+        async def client(stream: Stream) -> Stream:
+            office = await network.dial(self.office)
+            await office.send(key)
+            await stream.send(await read_exactly(office, len(key)))
+            await office.aclose()
+            return map_stream(stream, flipped, flipped)
+
+        return wrap_dialer(self, network, client)
+
+    def listener(self, options: Args, network: Network) -> Listener:
+        assert network.state is not None
+        key = network.state.kept("key", b"secret".lower)
+
+        async def server(stream: Stream) -> Stream:
+            if await read_exactly(stream, len(key)) != key:
+                raise ValueError("not vouched for")
+            return map_stream(stream, flipped, flipped)
+
+        return wrap_listener(self, network, server, Args({"key": key.hex()}))
+
+
+@scenario
+async def test_a_handshake_may_need_the_network_and_what_is_kept(tmp_path: Path) -> None:
+    """Then the transport is a class; what it publishes comes from the state directory."""
+    network = SystemNetwork(state=State(str(tmp_path)))
+    async with serving(echo) as office:
+        transport: Transport = Vouched(office)
+        made = transport.listener(NO_ARGS, network)
+        assert made.args == transport.listener(NO_ARGS, network).args
+        listener = await made.listen(LOOPBACK)
+        client = await transport.dialer(made.args, NETWORK).dial(listener.address)
+        server = await listener.accept()
+        await client.send(b"hello")
+        assert await read_exactly(server, 5) == b"hello"
+        for each in (client, server, listener):
+            await each.aclose()
+
+
 @scenario
 async def test_a_server_publishes_what_clients_need() -> None:
     transport = StreamTransport("x", publish=lambda options: Args({"seen": options["secret"][:1]}))
@@ -185,6 +243,47 @@ async def test_a_handshake_has_a_deadline_and_a_logger(caplog: pytest.LogCapture
         await client.aclose()
         await listener.aclose()
     assert caplog.messages == ["slow: a client failed: it took too long"]
+
+
+@scenario
+async def test_of_too_many_handshakes_the_oldest_goes() -> None:
+    """Who is through with it is not concerned."""
+
+    async def name(stream: Stream, args: Args) -> Stream:
+        await receive_exactly(stream, 5)
+        return stream
+
+    transport = StreamTransport("x", server=name, half_open=2)
+    listener = await transport.listener(NO_ARGS, NETWORK).listen(LOOPBACK)
+    early = await NETWORK.dial(listener.address)
+    await early.send(b"hello")
+    one = await listener.accept()
+    silent = [await NETWORK.dial(listener.address) for _ in range(4)]
+    for stream in silent[:2]:
+        assert await stream.receive() == b""
+    honest = await NETWORK.dial(listener.address)
+    await honest.send(b"hello")
+    other = await listener.accept()
+    assert other.peer == honest.local
+    await early.send(b"still here")
+    assert await read_exactly(one, 10) == b"still here"
+    for each in (one, other, early, honest, *silent):
+        await each.aclose()
+    await listener.aclose()
+
+
+@scenario
+async def test_a_client_that_came_just_before_the_listener_was_closed_is_let_go() -> None:
+    """However little has been done for it."""
+    for turns in range(12):
+        listener = await StreamTransport("x").listener(NO_ARGS, NETWORK).listen(LOOPBACK)
+        client = await NETWORK.dial(listener.address)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await listener.aclose()
+        with contextlib.suppress(ConnectionResetError):
+            assert await client.receive() == b""
+        await client.aclose()
 
 
 @scenario

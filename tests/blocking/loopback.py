@@ -205,11 +205,11 @@ class Noting:
         raise NotImplementedError
 
     def dialer(self, args: Args, network: Network) -> Dialer:
-        self.seen.append(args)
         transport = self
 
         class Failing:
             def dial(self, target: Address) -> Stream:
+                transport.seen.append(args)
                 if transport.errors:
                     raise transport.errors.pop(0)
                 return network.dial(target)

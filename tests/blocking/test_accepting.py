@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,10 +103,12 @@ def test_a_silent_client_is_told_when_its_time_is_over() -> None:
         stream.close()
 
 
-@pytest.mark.parametrize("words", [b"knack", b"knack and much more"])
+@pytest.mark.parametrize("words", [b"knack", b"knack and much more", bytes(200_000)])
 def test_a_failed_handshake_ends_with_a_goodbye(words: bytes) -> None:
     with door() as (address, _):
         stream = NETWORK.dial(address)
+        # With hardly any room, so that not all of it is on its way before the goodbye is.
+        stream.network.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         stream.send(words)
         assert read_all(stream) == b"go away"
         stream.close()

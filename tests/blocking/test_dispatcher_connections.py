@@ -354,8 +354,12 @@ class ExtendedPort:
         self.cookie = os.urandom(32)
         self.cookie_file.write_bytes(serialize_cookie_file(self.cookie))
 
+    def current(self) -> bytes:
+        """The cookie to prove."""
+        return self.cookie
+
     def __call__(self, stream: SocketStream) -> None:
-        machine = ExtOrPortResponder(self.cookie, os.urandom(32))
+        machine = ExtOrPortResponder(self.current, os.urandom(32))
         drive(machine, stream, DEADLINE)
         self.clients.append((machine.client_address, machine.transport))
         if self.deny:
@@ -382,6 +386,33 @@ def test_the_host_hears_who_comes_and_by_what(tmp_path: Path) -> None:
             ping(stream)
             assert extended.clients[-1] == (stream.local, "hello")
             stream.close()
+
+
+class Changing(ExtendedPort):
+    """A host that has a new cookie whenever somebody has just read the old one, twice."""
+
+    changes = 2
+
+    def current(self) -> bytes:
+        if self.changes:
+            self.changes -= 1
+            self.new_cookie()
+        return self.cookie
+
+
+def test_a_cookie_that_changes_meanwhile_is_read_again(tmp_path: Path) -> None:
+    extended = Changing(tmp_path / "cookie")
+    with (
+        serving(extended) as port,
+        dispatching(
+            HELLO, server=["hello"], extended_port=port, auth_cookie=str(extended.cookie_file)
+        ) as (_, host),
+    ):
+        stream = NETWORK.dial(host.address())
+        ping(stream)
+        assert extended.clients == [(stream.local, "hello")]
+        stream.close()
+    assert extended.changes == 0
 
 
 def test_who_is_not_wanted_is_sent_away(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -113,6 +113,24 @@ def test_the_cookie_is_private_and_can_be_changed(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_a_cookie_that_changes_within_a_handshake_hinders_nobody() -> None:
+    """Whether it is read behind the nonce, as goptlib does, or was proved before it changed."""
+    with ExtOrPortServer(echo) as server:
+        stream = NETWORK.dial(server.address)
+        assert stream.receive() == b"\1\0"
+        server.rotate()
+        machine = ExtOrPortInitiator(
+            cookie(server), os.urandom(32), transport="obfs4", client_address=SOMEBODY
+        )
+        machine.receive_data(b"\1\0")
+        stream.send(machine.data_to_send())
+        machine.receive_data(stream.receive())
+        server.rotate()
+        drive(machine, stream, 10)
+        assert line(stream) == b"obfs4 192.0.2.7:1984\n"
+        stream.close()
+
+
 def test_a_cookie_of_ours_goes_with_the_server_which_can_be_opened_again() -> None:
     server = ExtOrPortServer(echo)
     for _ in range(2):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ptipc.blocking import SocketStream, SystemNetwork, drive, relay
+from ptipc.blocking import SocketStream, Stream, SystemNetwork, drive, relay
 from ptipc.blocking.network import Scope, SocketListener, places
 from ptipc.core.codecs import PROXY, Address
 from ptipc.core.config import Config
@@ -21,6 +21,7 @@ from ptipc.core.socks import Credentials, NoAuth, SocksResponder, TargetRefused
 from ptipc.osdep import State
 from ptipc.sockets import listening_socket
 from tests.blocking.loopback import (
+    DEADLINE,
     LOOPBACK,
     NETWORK,
     Doing,
@@ -177,7 +178,7 @@ def test_connecting_has_a_deadline(full: Address) -> None:
 
 def test_connecting_can_be_given_up(full: Address) -> None:
     scope = Scope()
-    dialling = Doing(lambda: SystemNetwork(timeout=None).held_by(scope).dial(full))
+    dialling = Doing(lambda: scope.dial(SystemNetwork(timeout=None).dial, full, DEADLINE))
     while dialling.thread.is_alive():
         scope.close()
     with pytest.raises(OSError, match=r"."):
@@ -223,18 +224,58 @@ def test_a_scope_closes_what_it_holds_and_what_comes_too_late() -> None:
     assert other.closed
 
 
-def test_a_scope_gives_a_deadline_to_what_comes_meanwhile() -> None:
+def test_whoever_dials_for_a_scope_has_a_deadline() -> None:
+    """For the handshake as well, and only until the stream is there."""
     scope = Scope()
-    (one, other), (third, fourth) = connected(), connected()
-    scope.hold(one)
-    with scope.within(0.01):
-        scope.hold(third)
-        assert one.deadline is None
+
+    def shake_hands(target: Address) -> Stream:
+        stream = NETWORK.dial(target)
         with pytest.raises(TimeoutError):
-            third.receive()
-    assert third.deadline is None
-    for stream in (one, other, third, fourth):
-        stream.close()
+            stream.receive()
+        return stream
+
+    with serving(silence) as server:
+        before = NETWORK.dial(server)
+        scope.hold(before)
+        stream = scope.dial(shake_hands, server, 0.05)
+        assert before.deadline is None
+        assert stream.deadline is None
+        scope.close()
+        assert before.closed
+        assert stream.receive() == b""
+
+
+def test_what_was_connected_on_the_way_is_its_owners_afterwards() -> None:
+    """A connection that others share goes on when the first who needed it is through."""
+    scope = Scope()
+    shared: list[Stream] = []
+
+    def share(target: Address) -> Stream:
+        shared.append(NETWORK.dial(target))
+        return NETWORK.dial(target)
+
+    with serving(echo) as server:
+        stream = scope.dial(share, server, DEADLINE)
+        scope.close()
+        assert stream.receive() == b""
+        ping(shared[0])
+        shared[0].close()
+
+
+def test_what_comes_out_of_a_dialer_too_late_is_closed() -> None:
+    scope = Scope()
+
+    def be_late(target: Address) -> Stream:
+        stream = NETWORK.dial(target)
+        scope.close()
+        assert stream.receive() == b""
+        return stream
+
+    with serving(silence) as server:
+        with pytest.raises(OSError, match="was to be closed"):
+            scope.dial(be_late, server, DEADLINE)
+        with pytest.raises(OSError, match="was to be closed"):
+            scope.dial(NETWORK.dial, server, DEADLINE)
 
 
 # --- listening ------------------------------------------------------------------------------------

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 
 from ptipc.blocking import (
     Capability,
+    Dialer,
+    Listener,
     Nested,
     Network,
     Stream,
@@ -18,6 +21,8 @@ from ptipc.blocking import (
     map_stream,
     one_shot,
     through,
+    wrap_dialer,
+    wrap_listener,
 )
 from ptipc.blocking.transport import WholeStream
 from ptipc.core.codecs import Address
@@ -78,6 +83,54 @@ def test_what_one_side_does_the_other_undoes() -> None:
         each.close()
 
 
+class Vouched:
+    """A transport with a key that it keeps, whose client shows a voucher from somewhere else."""
+
+    name = "vouched"
+
+    def __init__(self, office: Address) -> None:
+        self.office = office
+
+    def dialer(self, args: Args, network: Network) -> Dialer:
+        key = bytes.fromhex(args["key"])
+
+        def client(stream: Stream) -> Stream:
+            office = network.dial(self.office)
+            office.send(key)
+            stream.send(read_exactly(office, len(key)))
+            office.close()
+            return map_stream(stream, flipped, flipped)
+
+        return wrap_dialer(self, network, client)
+
+    def listener(self, options: Args, network: Network) -> Listener:
+        assert network.state is not None
+        key = network.state.kept("key", b"secret".lower)
+
+        def server(stream: Stream) -> Stream:
+            if read_exactly(stream, len(key)) != key:
+                raise ValueError("not vouched for")
+            return map_stream(stream, flipped, flipped)
+
+        return wrap_listener(self, network, server, Args({"key": key.hex()}))
+
+
+def test_a_handshake_may_need_the_network_and_what_is_kept(tmp_path: Path) -> None:
+    """Then the transport is a class; what it publishes comes from the state directory."""
+    network = SystemNetwork(state=State(str(tmp_path)))
+    with serving(echo) as office:
+        transport: Transport = Vouched(office)
+        made = transport.listener(NO_ARGS, network)
+        assert made.args == transport.listener(NO_ARGS, network).args
+        listener = made.listen(LOOPBACK)
+        client = transport.dialer(made.args, NETWORK).dial(listener.address)
+        server = listener.accept()
+        client.send(b"hello")
+        assert read_exactly(server, 5) == b"hello"
+        for each in (client, server, listener):
+            each.close()
+
+
 def test_a_server_publishes_what_clients_need() -> None:
     transport = StreamTransport("x", publish=lambda options: Args({"seen": options["secret"][:1]}))
     assert transport.listener(Args({"secret": "abc"}), NETWORK).args == {"seen": "a"}
@@ -123,6 +176,20 @@ def test_a_silent_or_broken_client_holds_up_nobody() -> None:
     accepted.send(b"on")  # what was accepted goes on
     assert read_exactly(right, 2) == b"on"
     for stream in (silent, wrong, right, accepted):
+        stream.close()
+
+
+def test_of_too_many_handshakes_the_oldest_goes() -> None:
+    def for_ever(stream: Stream, args: Args) -> Stream:
+        read_all(stream)
+        return stream
+
+    transport = StreamTransport("x", server=for_ever, half_open=2)
+    listener = transport.listener(NO_ARGS, NETWORK).listen(LOOPBACK)
+    silent = [NETWORK.dial(listener.address) for _ in range(3)]
+    assert silent[0].receive() == b""
+    listener.close()
+    for stream in silent:
         stream.close()
 
 

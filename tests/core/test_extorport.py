@@ -127,6 +127,24 @@ def test_what_the_transport_says_is_what_the_host_hears(
     assert theirs.accepted is accept
 
 
+def test_a_cookie_that_changes_is_chosen_when_it_has_to_be_proved() -> None:
+    """Then, and not when the connection was made, a transport reads it, or has read it just now."""
+    changing = [OTHER]
+    ours, theirs = initiator(), ExtOrPortResponder(lambda: changing[-1], OTHER)
+    pass_on(theirs, ours)
+    changing.append(COOKIE)
+    pass_on(ours, theirs)
+    changing.append(OTHER)
+    converse(ours, theirs)
+    assert theirs.transport == "obfs4"
+
+
+def test_a_function_for_the_cookie_is_asked_for_a_whole_one() -> None:
+    theirs = ExtOrPortResponder(lambda: COOKIE[1:], OTHER)
+    with pytest.raises(LocalProtocolError, match="a cookie has 32 octets, not 31"):
+        theirs.receive_data(b"\1" + NONCE)
+
+
 def test_neither_end_believes_another_cookie() -> None:
     """The initiator finds out first, and says nothing that a false host could use."""
     ours, theirs = initiator(), ExtOrPortResponder(OTHER, NONCE)

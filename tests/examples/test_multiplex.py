@@ -10,14 +10,25 @@ import multiplex
 import pytest
 from multiplex import CREDIT, HEAD, MOST, WINDOW, Kind, Multiplex
 
-from ptipc.aio import Stream, StreamListener, SystemNetwork, in_process
+from ptipc.aio import (
+    Nested,
+    SocketStream,
+    Stream,
+    StreamListener,
+    StreamTransport,
+    SystemNetwork,
+    in_process,
+)
 from ptipc.core.escapes import NO_ARGS
 from tests.aio.loopback import (
     LOOPBACK,
+    connect,
+    dispatching,
     nobody_listens,
     read_all,
     read_exactly,
     scenario,
+    serving,
 )
 from tests.examples.running import exchanged
 from tests.examples.watching import Watched
@@ -182,6 +193,44 @@ async def test_streams_outlive_the_listener_that_accepted_them() -> None:
     assert await read_exactly(far, 3) == b"two"
     for stream in (near, far, unwanted, refused):
         await stream.aclose()
+
+
+@scenario
+async def test_a_dialer_that_is_closed_says_farewell_and_lets_streams_finish() -> None:
+    """An idle connection ends at once; one with streams on it after the last of them."""
+    network = Watched()
+    listeners = [await listen(), await listen()]
+    dialer = in_process(Multiplex(), network=network)
+    idle, busy = [await dialer.dial(listening.address) for listening in listeners]
+    await idle.aclose()
+    await dialer.aclose()
+    assert [stream.closed for stream in network.streams] == [True, False]
+    giving_back = asyncio.create_task(give_back(await listeners[1].accept()))
+    assert await exchanged(busy, b"still there") == b"still there"
+    await giving_back
+    await dialer.aclose()
+    assert [stream.closed for stream in network.streams] == [True, True]
+    for listening in listeners:
+        await listening.aclose()
+
+
+@scenario
+async def test_it_is_shared_in_a_transport_process_and_ended_with_it() -> None:
+    """Also inside another transport: one connection for all applications, which hears the end."""
+    farewells: list[bytes] = []
+
+    async def server(stream: SocketStream) -> None:
+        farewells.append(await read_all(stream))
+
+    nested = Nested("nested", outer=StreamTransport("outer"), inner=Multiplex())
+    async with serving(server) as address:
+        for name, transport in (("multiplex", Multiplex()), ("nested", nested)):
+            async with dispatching(transport, client=[name]) as (_, host):
+                for _ in range(3):
+                    await (await connect(host, address, name=name)).aclose()
+            opened = [farewells[-1].count(frame(number, Kind.OPEN)) for number in (1, 2, 3)]
+            assert opened == [1, 1, 1]
+    assert len(farewells) == 2
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,9 @@ async def test_polls_that_break_lose_and_double_nothing(cut_at: int) -> None:
 
 
 @scenario
-async def test_a_stream_ends_when_no_poll_gets_through() -> None:
+async def test_a_stream_ends_when_no_poll_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was received before can still be had."""
+    monkeypatch.setattr(polling, "FORGOTTEN", 0.05)
 
     def trouble(stream: WatchedStream) -> None:
         if broken.is_set():
@@ -88,6 +89,8 @@ async def test_a_stream_ends_when_no_poll_gets_through() -> None:
         await near.send(b"x" * 2 * ROOM)
     await near.aclose()
     await listening.aclose()
+    with pytest.raises(ConnectionResetError, match="asks no more"):
+        await far.receive()
 
 
 @scenario

@@ -52,6 +52,7 @@ class WatchedStream:
     received: bytes = b""
     cut_at: int | None = None
     """After how many received octets it breaks; None: never."""
+    closed: bool = False
 
     @property
     def network(self) -> socket.socket | None:
@@ -84,4 +85,5 @@ class WatchedStream:
         await self.inner.send_eof()
 
     async def aclose(self) -> None:
+        self.closed = True
         await self.inner.aclose()
