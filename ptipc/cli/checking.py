@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from ptipc.cli.parsing import DONE, FAILED, UsageError
 from ptipc.conformance import expectations, report
 from ptipc.conformance.cases import LEVELS, Case
 from ptipc.conformance.expectations import Expectations
+from ptipc.conformance.quirks import Quirk, known, quirks
 from ptipc.conformance.runs import Run, mark_of
 from ptipc.conformance.verdicts import Outcome, Verdict
 from ptipc.conformance.wirelog import lines as wire_lines
@@ -32,6 +34,9 @@ __all__ = [
 
 NOTHING_SELECTED, OUR_FAULT = 4, 5
 """The exit statuses of ``ptipc check`` besides those of every command."""
+
+PAUSE = 5.0
+"""How many seconds there are between two lines that tell how far it has come."""
 
 
 def version() -> str:
@@ -173,7 +178,9 @@ class Judgement:
     _formats: list[tuple[Path, str]] = field(init=False)
     _known: Expectations | None = field(init=False)
     _newer: set[str] = field(factory=set, init=False)
+    _quirks: tuple[Quirk, ...] = field(factory=quirks, init=False)
     _bad: int = field(default=0, init=False)
+    _shown: float = field(factory=time.monotonic, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._known = _known(self.options)
@@ -198,16 +205,31 @@ class Judgement:
             return evolve(excused, excuse="the case is newer than the list of what is expected")
         return excused
 
+    def _named(self, verdict: Verdict) -> Verdict:
+        """A verdict, with the quirk if this is one that is known of the program."""
+        if verdict.outcome is not Outcome.FAILED or verdict.reason:
+            return verdict
+        command = self.options.command_line
+        return evolve(verdict, reason=known(self._quirks, command, verdict.id, verdict.dialect))
+
     def add(self, verdict: Verdict) -> bool:
         """Take a verdict, show how far it has come, and return whether it is time to stop."""
-        judged = self.excused(verdict)
+        judged = self._named(self.excused(verdict))
         self.verdicts.append(judged)
         fails = mark_of(judged, self.options.strict).fails
         self._bad += fails
-        if sys.stderr.isatty() and not self.options.quiet:
-            done = f"{len(self.verdicts)}/{self.planned}  {self._bad} failed  {verdict.id}"
-            print(f"\r\x1b[K{done[:78]}", end="", file=sys.stderr, flush=True)
+        if not self.options.quiet:
+            self._show_progress(verdict.id)
         return fails and bool(self.options.stop)
+
+    def _show_progress(self, id: str) -> None:
+        """On a terminal one line that changes; elsewhere, as in the log of CI, one now and then."""
+        done = f"{len(self.verdicts)}/{self.planned}  {self._bad} failed"
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{f'{done}  {id}'[:78]}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._shown >= PAUSE:
+            self._shown = time.monotonic()
+            print(f"ptipc check: {done}", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Take the line away that shows how far it has come."""

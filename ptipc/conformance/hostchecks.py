@@ -18,8 +18,10 @@ from ptipc.conformance.linechecks import Problem
 from ptipc.conformance.operations.config import OPERATIONS
 from ptipc.conformance.verdicts import Entry, Transcript
 from ptipc.core.dialects import DIALECTS, Dialect
+from ptipc.core.errors import ConfigError
+from ptipc.core.settings import find
 
-__all__ = ["host_problem", "host_step_problem"]
+__all__ = ["host_problem", "host_step_problem", "settings_of"]
 
 
 # --- steps ----------------------------------------------------------------------------------------
@@ -74,6 +76,46 @@ def _asks(want: Mapping[str, Any], outcome: str, step: Any) -> Problem | None:
     return None
 
 
+def _types(want: str, outcome: str, step: Any) -> Problem | None:
+    *offered, end = outcome.split()
+    right = f"a list of types that has {want}, and 00 behind it"
+    return None if end == "00" and want in offered else Problem(right, outcome)
+
+
+def _prove(want: str, outcome: str, step: Any) -> Problem | None:
+    return None if outcome == want else Problem(_PROOFS[want], _PROOFS.get(outcome, outcome))
+
+
+_PROOFS = {
+    "accepted": "01: the hash is right",
+    "refused": "00: the hash is wrong",
+    "unproved": "a hash of the host that is wrong",
+    "timeout": "nothing",
+    "eof": "the connection is closed",
+}
+
+
+def _answer(want: Sequence[str], outcome: str, step: Any) -> Problem | None:
+    return None if outcome in want else Problem(" or ".join(want), _PROOFS.get(outcome, outcome))
+
+
+def _cookie_file(want: str, outcome: str, step: Any) -> Problem | None:
+    try:
+        found = json.loads(outcome)
+    except ValueError:
+        return Problem("a cookie file", outcome)
+    if want == "good":
+        right = "the header and 32 octets"
+        return None if found["form"] == "good" else Problem(right, found["form"])
+    right = "a cookie file that nobody else can read"
+    return None if found["private"] else Problem(right, f"the mode is {found['mode']}")
+
+
+def _direct(want: bool, outcome: str, step: Any) -> Problem | None:
+    right = "no connection to the target but through the transport"
+    return Problem(right, "the host connects to it") if outcome == "direct" else None
+
+
 _STEPS: Mapping[str, Callable[[Any, str, Any], Problem | None]] = {
     "started": partial(
         _plain, "started", "the transport process is started", {"over": "the host ends first"}
@@ -99,6 +141,18 @@ _STEPS: Mapping[str, Callable[[Any, str, Any], Problem | None]] = {
     "starts": _starts,
     "greeting": _greeting,
     "asks": _asks,
+    "again": partial(_plain, "ended", "the host ends", {"running": "it does not"}),
+    "call": partial(
+        _plain,
+        "opened",
+        "a connection to the Extended ORPort",
+        {"not said": "no such port is said", "not-opened": "it is refused"},
+    ),
+    "types": _types,
+    "prove": _prove,
+    "answer": _answer,
+    "cookie_file": _cookie_file,
+    "direct": _direct,
 }
 """The steps that only cases about hosts have, and that can fail."""
 
@@ -125,14 +179,22 @@ def _launch(transcript: Transcript) -> Mapping[str, Any] | None:
 _NEVER = "the transport process is never started"
 
 
+def settings_of(launch: Mapping[str, Any], dialect: Dialect) -> Mapping[str, Any]:
+    """What a transport process is told by what it reports of its start, as ``config/read`` has it.
+
+    ``error`` if that cannot be read.
+    """
+    read = OPERATIONS["config/read"].run  # type: ignore[union-attr]
+    found: Mapping[str, Any] = read({key: launch[key] for key in ("environ", "argv")}, dialect)
+    return found
+
+
 def _given(want: Mapping[str, Any], transcript: Transcript) -> Problem | None:
     """The settings, in the words of ``config/read``; a text may be a pattern, null is not said."""
     launch = _launch(transcript)
     if launch is None:
         return Problem("a launch", _NEVER)
-    read = OPERATIONS["config/read"].run  # type: ignore[union-attr]
-    dialect = _dialect(transcript)
-    found = read({key: launch[key] for key in ("environ", "argv")}, dialect)
+    found = settings_of(launch, _dialect(transcript))
     if "error" in found:
         return Problem("settings that can be read", found["error"]["text"])
     for key, value in want.items():
@@ -141,6 +203,23 @@ def _given(want: Mapping[str, Any], transcript: Transcript) -> Problem | None:
             said = "not said" if have is None else json.dumps(have)
             right = "not said" if value is None else json.dumps(value)
             return Problem(f"{key}: {right}", said)
+    return None
+
+
+def _said(want: Mapping[str, str], transcript: Transcript) -> Problem | None:
+    """The settings as they stand in a variable or a flag, as patterns."""
+    launch = _launch(transcript)
+    if launch is None:
+        return Problem("a launch", _NEVER)
+    try:
+        found = find(launch["environ"], launch["argv"], _dialect(transcript))
+    except ConfigError as error:
+        return Problem("settings that can be read", str(error))
+    texts = {each.parameter.name: each.text for each in found}
+    for name, pattern in want.items():
+        text = texts.get(name)
+        if text is None or not matches(text, pattern):
+            return Problem(f"{name}: {pattern}", "not said" if text is None else text)
     return None
 
 
@@ -255,8 +334,20 @@ def _ends(want: str, transcript: Transcript) -> Problem | None:
     return None
 
 
+def _fresh(want: Sequence[str], transcript: Transcript) -> Problem | None:
+    """What is to be another one each time; less than two of it tell nothing."""
+    for what in want:
+        found = [entry.text for entry in transcript.find("extorport", event=what)]
+        if len(found) < 2:
+            return Problem(f"two of the kind: {what}", f"{len(found)}")
+        if len({*found}) < len(found):
+            return Problem(f"each {what} is another one", f"{found[0]} comes again")
+    return None
+
+
 _EXPECTATIONS: Mapping[str, Callable[[Any, Transcript], Problem | None]] = {
     "given": _given,
+    "said": _said,
     "set": _set,
     "allowed": _allowed,
     "stdin": _stdin,
@@ -264,6 +355,7 @@ _EXPECTATIONS: Mapping[str, Callable[[Any, Transcript], Problem | None]] = {
     "asked": _asked,
     "asked_by": _asked_by,
     "ends": _ends,
+    "fresh": _fresh,
 }
 
 

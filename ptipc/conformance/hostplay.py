@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
 
 from ptipc.conformance.cases import Case
-from ptipc.conformance.hostchecks import host_step_problem
+from ptipc.conformance.extended import answer_of, cookie_facts, prove, types_of
+from ptipc.conformance.hostchecks import host_step_problem, settings_of
 from ptipc.conformance.hosts import HostScene, HostStage
 from ptipc.conformance.linechecks import Problem
+from ptipc.conformance.links import connect
 from ptipc.conformance.play import VERBS, Player, Verb
 from ptipc.conformance.recording import Recorder
 from ptipc.conformance.verdicts import END, Entry, Transcript
+from ptipc.core.codecs import ADDRESS
 from ptipc.core.dialects import Role
 from ptipc.core.errors import PtipcError
 from ptipc.core.socks import SocksResponder
@@ -104,6 +108,12 @@ class HostPlayer(Player):
             if left > LAST_CHANCE and all(report.gone.is_set() for report in reports):
                 until = loop.time() + LAST_CHANCE
 
+    async def direct(self, want: bool, step: Mapping[str, Any]) -> str:
+        """See that the host does not connect to the target by itself."""
+        target = self.scene.target
+        await self._until(lambda: bool(target.links), float(step["for"]))
+        return "direct" if target.links else "none"
+
     async def settle(self, want: Any, step: Mapping[str, Any]) -> None:
         """Let some time pass, also when the host has ended: its transport may still run."""
         await asyncio.sleep(float(want))
@@ -168,6 +178,68 @@ class HostPlayer(Player):
             self.recorder.note("tester", "port", "granted", "granted", name=link.name)
         return json.dumps(found)
 
+    # --- its Extended ORPort
+
+    def _told(self, setting: str) -> str | None:
+        """A setting of the last transport process; None: nothing is said of it."""
+        launch = self.scene.reports[-1].launch
+        said = settings_of(launch, self.scene.stage.dialect).get(setting)
+        return None if said is None else str(said)
+
+    async def call(self, want: Any, step: Mapping[str, Any]) -> str:
+        """Connect to the host's Extended ORPort."""
+        said = self._told("extended_port")
+        if said is None:
+            return "not said"
+        name = str(step.get("on", "a"))
+        try:
+            link = await connect(
+                self.recorder, ADDRESS.parse(said), "extorport", name, within=self._within(step)
+            )
+        except OSError as error:
+            self.recorder.note("target", "extorport", "refused", str(error), name=name)
+            return "not-opened"
+        self.recorder.note("tester", "extorport", "opened", f"to {link.peer}", name=name)
+        self.scene.links[name] = link
+        return "opened"
+
+    async def types(self, want: Any, step: Mapping[str, Any]) -> str:
+        """Read the authentication types."""
+        return await types_of(self._link(step), self._within(step))
+
+    async def prove(self, want: Any, step: Mapping[str, Any]) -> str:
+        """Authenticate; with another cookie if the host is to refuse."""
+        cookie = self._told("auth_cookie")
+        if cookie is None:
+            return "no cookie is said"
+        return await prove(
+            self._link(step), Path(cookie), wrong=want == "refused", within=self._within(step)
+        )
+
+    async def answer(self, want: Any, step: Mapping[str, Any]) -> str:
+        """Read the host's decision about a client."""
+        return await answer_of(self._link(step), self._within(step))
+
+    async def cookie_file(self, want: str, step: Mapping[str, Any]) -> str:
+        """Look at the cookie file, and write down which one it is."""
+        said = self._told("auth_cookie")
+        if said is None:
+            return "no cookie is said"
+        try:
+            facts = cookie_facts(Path(said))
+        except OSError as error:
+            return str(error)
+        self.recorder.note("target", "extorport", "cookie", str(facts["digest"]))
+        return json.dumps(facts)
+
+    async def again(self, want: Any, step: Mapping[str, Any]) -> str:
+        """End the host, and start it once more."""
+        await self.signal("TERM", step)
+        if not await self._wait(self.scene.process.ended, self._within(step, 20.0)):
+            return "running"
+        await self.scene.start_again()
+        return "ended"
+
 
 HOST_VERBS: Mapping[str, Verb] = {
     **{
@@ -181,7 +253,8 @@ HOST_VERBS: Mapping[str, Verb] = {
         name: getattr(HostPlayer, name)
         for name in (
             *("started", "played", "used", "starts", "alive", "gone"),
-            *("open", "greeting", "asks", "settle"),
+            *("open", "greeting", "asks", "settle", "direct", "again"),
+            *("call", "types", "prove", "answer", "cookie_file"),
         )
     },
 }

@@ -20,6 +20,7 @@ from typing import Any, cast
 from attrs import define, field
 
 from ptipc.conformance import scripted
+from ptipc.conformance.addresses import free_address
 from ptipc.conformance.cases import LEVELS, Case, fill, load, select
 from ptipc.conformance.launching import Launch
 from ptipc.conformance.links import Link
@@ -55,8 +56,12 @@ PLACEHOLDERS: Mapping[str, str] = {
     "socks4_proxy": "an upstream proxy of the type socks4a",
     "http_proxy": "an upstream proxy of the type http",
     "http_auth": "its USER:PASSWORD",
+    "mode": "the mode of a client's transport",
+    "outbound_v4": "the IPv4 address from which a transport connects",
+    "outbound_v6": "the IPv6 address from which a transport connects",
     "bind": "the address at which the first transport of a server listens",
-    "option": "an option of the first transport of a server: KEY=VALUE",
+    "option": "options of the first transport of a server: KEY=VALUE ...",
+    "extorport": "an address for an Extended ORPort, which the host then has to have",
 }
 """What an operator tells a host, or a case needs."""
 
@@ -132,6 +137,8 @@ class Report(asyncio.Protocol):
     """What one transport process tells of itself, line by line, until it is gone."""
 
     def __init__(self, scene: HostScene) -> None:
+        self.launch: Mapping[str, Any] = {}
+        """With what it was started."""
         self.played = asyncio.Event()
         self.gone = asyncio.Event()
         self._scene = scene
@@ -151,6 +158,8 @@ class Report(asyncio.Protocol):
 
     def _take(self, told: dict[str, Any]) -> None:
         event = told.pop("event")
+        if event == "started":
+            self.launch = told
         text = json.dumps(told) if event == "started" else str(told.get("what", ""))
         who = "tester" if event in ("played", "ended") else "target"
         self._scene.recorder.note(who, "pt", event, text, name=self._name)
@@ -177,6 +186,12 @@ class SocksPort(Peer):
         """Leave it to the script."""
 
 
+class HostTarget(SocksPort):
+    """Where the host has its transport connect to, and where it shall not connect by itself."""
+
+    channel = "target"
+
+
 class HostScene:
     """What is there while a case about a host is played."""
 
@@ -188,6 +203,7 @@ class HostScene:
         self.directory = self.place.root / "cwd"
         self.process = Process(stage.role, stage.dialect, recorder)
         self.port = SocksPort(recorder, "manual")
+        self.target = HostTarget(recorder, "manual")
         self.links: dict[str, Link] = {}
         self.values: dict[str, str] = {}
         self.reports: list[Report] = []
@@ -202,6 +218,7 @@ class HostScene:
         stage = self.stage
         self.place.prepare("present")
         await self.port.open()
+        await self.target.open()
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Report(self), "127.0.0.1", 0
         )
@@ -213,6 +230,8 @@ class HostScene:
             "name": name,
             "port": str(self.port.address),
             "port-number": str(self.port.address.port),
+            "listener": str(self.target.address),
+            "free": str(free_address()),
         }
         self.values |= self._told()
         script = self.place.helper / "script.json"
@@ -298,11 +317,20 @@ class HostScene:
         self.recorder.note("tester", "launch", "start", " ".join(words))
         await self.process.start(launch, self.place)
 
+    async def start_again(self) -> None:
+        """Start the host once more, in the same directories.  Raises OSError."""
+        await self.process.kill()
+        self.process = Process(self.stage.role, self.stage.dialect, self.recorder)
+        await self.start()
+
     async def strike(self) -> None:
         """End everything that is left."""
         await self.process.kill()
         for report in self.reports:
             report.hang_up()
+        for link in self.links.values():
+            link.abort()
         if self._server is not None:
             self._server.close()
         await self.port.close()
+        await self.target.close()

@@ -28,7 +28,7 @@ from ptipc.core.httpconnect import HttpConnectResponder
 from ptipc.core.socks import SocksResponder
 from ptipc.core.socksauth import AuthMethod, NoAuth, Send
 
-__all__ = ["ANSWER", "GREETING", "Cookie", "ExtendedPort", "Peer", "Proxy", "Target"]
+__all__ = ["ANSWER", "GREETING", "HASHES", "Cookie", "ExtendedPort", "Peer", "Proxy", "Target"]
 
 WITHIN = 10.0
 
@@ -336,10 +336,11 @@ class Cookie:
             self.path.write_bytes(bad[how])
 
 
-_HASHES = (
+HASHES = (
     b"ExtORPort authentication server-to-client hash",
     b"ExtORPort authentication client-to-server hash",
 )
+"""What is hashed by the host, and by the transport, in front of the nonces."""
 _COMMANDS = {0: "DONE", 1: "USERADDR", 2: "TRANSPORT"}
 
 Handler = Callable[["ExtendedPort", Link], Awaitable[bool]]
@@ -383,7 +384,7 @@ class ExtendedPort(Peer):
         nonce = os.urandom(32)
         secret = self.cookie.secret
         proof, expected = (
-            hmac.new(secret, label + theirs + nonce, hashlib.sha256).digest() for label in _HASHES
+            hmac.new(secret, label + theirs + nonce, hashlib.sha256).digest() for label in HASHES
         )
         if how.get("wrong") == "hash":
             proof = bytes(32)

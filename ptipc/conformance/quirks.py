@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from attrs import frozen
@@ -9,7 +10,7 @@ from attrs import frozen
 from ptipc.conformance.cases import fixtures_directory
 from ptipc.conformance.fixtures import read
 
-__all__ = ["Quirk", "quirks"]
+__all__ = ["Quirk", "known", "quirks"]
 
 
 @frozen(kw_only=True)
@@ -46,3 +47,18 @@ def quirks(directory: Path | None = None) -> tuple[Quirk, ...]:
                 )
             )
     return tuple(found)
+
+
+def known(quirks: Iterable[Quirk], command: Sequence[str], case: str, dialect: str) -> str:
+    """What is known of the program in a command when it deviates from a case, in words, if it is.
+
+    A program is known by the name of its file, and there is no telling which version of it that is.
+    """
+    names = {Path(word).name.removesuffix(".exe") for word in command}
+    return "; ".join(
+        f"known of {quirk.program} {quirk.version}: {quirk.does}"
+        for quirk in quirks
+        if quirk.case == case
+        and quirk.program in names
+        and (not quirk.dialects or dialect in quirk.dialects)
+    )

@@ -55,15 +55,34 @@ def environment() -> dict[str, str]:
     if proxy is not None:
         user = f"{PLAN['socks5_user']}:{PLAN['socks5_password']}@" if "socks5_user" in PLAN else ""
         own["TOR_PT_PROXY"] = proxy if is_("no scheme") else f"socks5://{user}{proxy}"
+    outbound = {} if is_("no outbound address") else PLAN
+    if "outbound_v4" in outbound or is_("always an outbound address"):
+        own["TOR_PT_OUTBOUND_BIND_ADDRESS_V4"] = PLAN.get("outbound_v4", "192.0.2.1")
+    if "outbound_v6" in outbound:
+        six = PLAN["outbound_v6"]
+        own["TOR_PT_OUTBOUND_BIND_ADDRESS_V6"] = six if is_("no brackets") else f"[{six}]"
     return own
+
+
+def flags() -> list[str]:
+    """The same for the edition 3.0."""
+    said = ["-client", "-ptversion", "3.0", "-transports", ",".join(PLAN["names"])]
+    said += ["-state", PLAN["state"], "-exit-on-stdin-close"]
+    mode = PLAN.get("mode")
+    if mode is not None and not is_("no mode"):
+        said += ["-mode", mode.lower() if is_("any case of a mode") else mode]
+    if mode is not None and not is_("no server"):
+        said += ["-options", json.dumps({NAME: {"serverAddress": PLAN["target"]}})]
+    return said
 
 
 def start() -> subprocess.Popen[bytes]:
     if is_("signals"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    by_flags = PLAN["dialect"] == "3.0"
     child = subprocess.Popen(
-        PLAN["command"],
-        env=environment(),
+        [*PLAN["command"], *(flags() if by_flags else ())],
+        env=dict(os.environ) if by_flags else environment(),
         stdin=subprocess.DEVNULL if is_("no stdin") else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if not is_("deaf to stderr") else subprocess.PIPE,
@@ -101,8 +120,10 @@ def negotiate(child: subprocess.Popen[bytes]) -> str | None:
             keyword = next((each for each in known if keyword.startswith(each)), keyword)
         if is_("any case"):
             keyword = keyword.upper()
-        if keyword == "VERSION" and (rest == "1" or is_("any version")):
+        if keyword == "VERSION" and (rest == PLAN["dialect"] or is_("any version")):
             version = rest
+        elif keyword == "PROXY-ERROR" and is_("the proxy may fail"):
+            proxy = "DONE"
         elif keyword in ("VERSION", "VERSION-ERROR", "ENV-ERROR", "PROXY-ERROR"):
             if not is_("errors are not heard"):
                 return None
@@ -119,7 +140,7 @@ def negotiate(child: subprocess.Popen[bytes]) -> str | None:
         elif keyword == "CMETHODS" and rest == "DONE":
             if version is None and not is_("no version"):
                 return None
-            if "socks5_proxy" in PLAN and proxy is None and not is_("past the proxy"):
+            if "socks5_proxy" in PLAN and proxy != "DONE" and not is_("past the proxy"):
                 return None
             if method is not None and method.split()[0] not in ("socks4", "socks5"):
                 return None
@@ -261,6 +282,9 @@ def keep(running: list[subprocess.Popen[bytes]]) -> None:
         method = negotiate(child)
         if is_("dies with it") and method is None:
             os.abort()
+        if method is None and is_("past the transport"):
+            host, _, port = PLAN["target"].rpartition(":")
+            socket.create_connection((host, int(port)))
         if method is None and not is_("leaves what is refused"):
             stop(child)
             if FLAW not in ("tries for ever", "no pause"):

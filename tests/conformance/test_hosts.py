@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import shlex
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 
 import ptipc
 from ptipc.cli.main import main
-from ptipc.conformance import scripted
 from ptipc.conformance.cases import fixtures_directory, load
 from ptipc.conformance.hostchecks import host_problem
 from ptipc.conformance.hostplay import HOST_VERBS, play_host
@@ -31,7 +25,7 @@ from ptipc.conformance.hosts import (
 )
 from ptipc.conformance.runner import Runner
 from ptipc.conformance.verdicts import Outcome, Verdict
-from ptipc.core.dialects import PT1, PT3_0, Role
+from ptipc.core.dialects import PT1, PT2_2, PT3_0, Dialect, Role
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,17 +35,19 @@ pytestmark = [
 HERE = Path(__file__).parent
 OURS = [sys.executable, str(HERE / "ourhost.py"), "{plan}"]
 PLAIN = [sys.executable, "-I", "-S", str(HERE / "plainhost.py"), "{plan}"]
-ENV = ["--env", f"PYTHONPATH={Path(ptipc.__file__).parents[1]}"]
+PLAIN_SERVER = [sys.executable, "-I", "-S", str(HERE / "plainserver.py"), "{plan}"]
 
 
 def check(*words: str, host: list[str]) -> int:
     return main(["check", "host", *words, "--", *host])
 
 
-async def judging(stage: HostStage, *wanted: str) -> list[Verdict]:
-    runner = Runner(stage=stage, play=play_host, judge=host_problem, missing=missing_for_host)
+async def judging(stage: HostStage, *wanted: str, jobs: int = 4) -> list[Verdict]:
+    runner = Runner(
+        stage=stage, jobs=jobs, play=play_host, judge=host_problem, missing=missing_for_host
+    )
     try:
-        return await runner.run(host_cases(stage.role.value, "1", wanted))
+        return await runner.run(host_cases(stage.role.value, stage.dialect.version, wanted))
     finally:
         await stage.close()
 
@@ -60,23 +56,40 @@ def judged(stage: HostStage, *wanted: str) -> list[Verdict]:
     return asyncio.run(judging(stage, *wanted))
 
 
-def stage_for(*command: str, **more: Any) -> HostStage:
-    return HostStage(command=command, transports=["foo"], role=Role.CLIENT, dialect=PT1, **more)
+def stage_for(
+    *command: str, role: Role = Role.CLIENT, dialect: Dialect = PT1, **more: Any
+) -> HostStage:
+    return HostStage(command=command, transports=["foo"], role=role, dialect=dialect, **more)
+
+
+def broken(verdicts: list[Verdict]) -> dict[str, str]:
+    """What is not as it should be."""
+    return {
+        f"{each.id} in PT {each.dialect}": f"{each.expected!r}, {each.got!r} {each.reason}"
+        for each in verdicts
+        if each.outcome is not Outcome.PASSED
+    }
 
 
 # --- our own host ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dialect", [PT1.version, PT3_0.version])  # by variables, and by flags
-@pytest.mark.parametrize("role", [role.value for role in Role])
-def test_our_host_keeps_every_rule(
-    role: str, dialect: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Those that should be kept, and those that real transports need, as well."""
-    status = check("--role", role, "--dialect", dialect, "--strict", *ENV, host=OURS)
-    said = capsys.readouterr().out
-    assert status == 0, said
-    assert "note" not in said
+@pytest.mark.parametrize("role", Role)
+def test_our_host_keeps_every_rule(role: Role) -> None:
+    """By variables and by flags, through asyncio and through threads, all of them at once."""
+    environment = {"PYTHONPATH": str(Path(ptipc.__file__).parents[1])}
+    runs = [(PT1, "asyncio", "*"), (PT1, "blocking", "*"), (PT3_0, "asyncio", "*")]
+    runs += [(PT2_2, "asyncio", "host.mode")]
+
+    async def run() -> list[list[Verdict]]:
+        return await asyncio.gather(
+            *(
+                judging(stage_for(*OURS, way, role=role, dialect=dialect, extra=environment), cases)
+                for dialect, way, cases in runs
+            )
+        )
+
+    assert broken([verdict for verdicts in asyncio.run(run()) for verdict in verdicts]) == {}
 
 
 # --- flaws ----------------------------------------------------------------------------------------
@@ -132,8 +145,60 @@ FLAWS = {
     "no back-off": "host.restart.back-off",
     "tries for ever": "host.restart.refused",
     "dies with it": "host.restart.early",
+    "the proxy may fail": "host.upstream.error-late",
+    "past the transport": "host.refuses.direct",
+    "no outbound address": "host.outbound.v4",
+    "no brackets": "host.outbound.v6",
+    "always an outbound address": "host.outbound.none",
 }
 """One rule broken each, and the case that finds it."""
+
+MODE_FLAWS = {
+    "no mode": "host.mode.udp",
+    "any case of a mode": "host.mode.stun",
+    "no server": "host.mode.server-address",
+}
+"""The same in the edition 3.0."""
+
+SERVER_FLAWS = {
+    "binds one": "host.server.bind-order",
+    "binds backwards": "host.server.bind-order",
+    "no brackets to bind": "host.server.bind-ipv6",
+    "one option": "host.server.options-several",
+    "no escapes in options": "host.server.options-escapes",
+    "no cookie": "host.extorport.told",
+    "bare cookie": "host.extorport.file",
+    "cookie for all": "host.extorport.file-private",
+    "old cookie": "host.extorport.file-new",
+    "no SAFE_COOKIE": "host.extorport.types",
+    "any type": "host.extorport.type-other",
+    "wrong proof": "host.extorport.proof",
+    "believes anybody": "host.extorport.wrong-hash",
+    "one nonce": "host.extorport.nonce",
+    "no decision": "host.extorport.client",
+    "IPv4 only": "host.extorport.client-ipv6",
+    "address first": "host.extorport.any-order",
+    "wants all of it": "host.extorport.done-alone",
+    "no body behind DONE": "host.extorport.done-body",
+    "decides early": "host.extorport.not-done",
+    "knows three commands": "host.extorport.unknown",
+    "short bodies": "host.extorport.unknown-long",
+    "any address": "host.extorport.bad-address",
+    "any name": "host.extorport.bad-name",
+    "in one piece": "host.extorport.pieces",
+    "reads ahead": "host.extorport.one-piece",
+    "one after the other": "host.extorport.silent",
+}
+"""The same of a host of servers."""
+
+ALL_FLAWS = FLAWS | MODE_FLAWS | SERVER_FLAWS
+
+
+def flawed(flaw: str) -> HostStage:
+    """A host with a flaw, or with none."""
+    if flaw in SERVER_FLAWS:
+        return stage_for(*PLAIN_SERVER, flaw, role=Role.SERVER, timeout=4.0)
+    return stage_for(*PLAIN, flaw, dialect=PT3_0 if flaw in MODE_FLAWS else PT1, timeout=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -141,21 +206,21 @@ def found() -> dict[str, Verdict]:
     """What is found of each flaw; all of them at once, for most of it is waiting."""
 
     async def run() -> list[list[Verdict]]:
-        return await asyncio.gather(*(verdicts(flaw, case) for flaw, case in FLAWS.items()))
+        return await asyncio.gather(*(verdicts(*each) for each in ALL_FLAWS.items()))
 
     at_a_time = asyncio.Semaphore(8)
 
     async def verdicts(flaw: str, case: str) -> list[Verdict]:
         async with at_a_time:
-            return await judging(stage_for(*PLAIN, flaw, timeout=4.0), case)
+            return await judging(flawed(flaw), case)
 
-    return {flaw: verdict for flaw, (verdict,) in zip(FLAWS, asyncio.run(run()), strict=True)}
+    return {flaw: verdict for flaw, (verdict,) in zip(ALL_FLAWS, asyncio.run(run()), strict=True)}
 
 
-@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize("flaw", ALL_FLAWS)
 def test_a_flaw_is_found(flaw: str, found: dict[str, Verdict]) -> None:
     verdict = found[flaw]
-    assert verdict.id == FLAWS[flaw]
+    assert verdict.id == ALL_FLAWS[flaw]
     assert verdict.outcome is Outcome.FAILED, verdict
     assert verdict.expected
     assert verdict.got
@@ -163,9 +228,19 @@ def test_a_flaw_is_found(flaw: str, found: dict[str, Verdict]) -> None:
 
 def test_without_a_flaw_nothing_is_found() -> None:
     """Otherwise it would not be the flaw that is found."""
-    verdicts = judged(stage_for(*PLAIN), *FLAWS.values())
-    assert {each.id: each.got for each in verdicts if each.outcome is not Outcome.PASSED} == {}
-    assert len(verdicts) == len({*FLAWS.values()})
+
+    hosts = [
+        (stage_for(*PLAIN), FLAWS),
+        (stage_for(*PLAIN, dialect=PT3_0), MODE_FLAWS),
+        (stage_for(*PLAIN_SERVER, role=Role.SERVER), SERVER_FLAWS),
+    ]
+
+    async def run() -> list[list[Verdict]]:
+        return await asyncio.gather(*(judging(host, *flaws.values()) for host, flaws in hosts))
+
+    verdicts = [verdict for some in asyncio.run(run()) for verdict in some]
+    assert broken(verdicts) == {}
+    assert len(verdicts) == len({*ALL_FLAWS.values()})
 
 
 # --- what a case is told --------------------------------------------------------------------------
@@ -268,7 +343,7 @@ def test_failures_that_are_known_are_no_failures(
 
 def test_there_are_enough_cases() -> None:
     assert len(host_cases("client", "1")) > 100
-    assert len(host_cases("server", "1")) > 15
+    assert len(host_cases("server", "1")) > 45
 
 
 def test_every_case_is_understood() -> None:
@@ -290,98 +365,3 @@ def test_the_schema_has_the_words_of_the_player() -> None:
 
 def test_placeholders_are_names_in_braces() -> None:
     assert placeholders_in("a {pt} {socks5_proxy}{ x }{}") == ["pt", "socks5_proxy"]
-
-
-# --- the scripted process -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tester() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
-        yield listener
-
-
-@contextlib.contextmanager
-def launched(
-    tester: socket.socket, directory: Path, *steps: Any, **environment: str
-) -> Iterator[tuple[subprocess.Popen[bytes], TextIO]]:
-    """A scripted process, and what it reports, line by line."""
-    port = tester.getsockname()[1]
-    path = directory / "script.json"
-    path.write_text(json.dumps({"report": f"127.0.0.1:{port}", "steps": steps}))
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(scripted.__file__), str(path), "-flag"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], **environment},
-    )
-    with process:
-        link, _ = tester.accept()
-        link.settimeout(10)
-        with link, link.makefile() as reports:
-            yield process, reports
-            link.shutdown(socket.SHUT_RDWR)
-
-
-def test_a_scripted_process_reports_with_what_it_was_started(
-    tester: socket.socket, tmp_path: Path
-) -> None:
-    with launched(tester, tmp_path, {"say": ["VERSION 1"]}, TOR_PT_A="b", B="c") as (
-        process,
-        reports,
-    ):
-        told = json.loads(reports.readline())
-        assert told["event"] == "started"
-        assert told["pid"] == process.pid
-        assert told["argv"] == ["-flag"]
-        assert told["environ"] == {"TOR_PT_A": "b"}
-        assert told["streams"] == ["pipe"] * 3
-        assert json.loads(reports.readline()) == {"event": "played"}
-        process.terminate()
-        assert json.loads(reports.readline()) == {"event": "signal", "what": "SIGTERM"}
-        assert json.loads(reports.readline()) == {"event": "ended", "what": "exit 0"}
-        assert process.communicate(timeout=10) == (b"VERSION 1\n", b"")
-
-
-def test_it_writes_what_its_script_says(tester: socket.socket, tmp_path: Path) -> None:
-    steps = [
-        {"trickle": ["a"]},
-        {"write": ["b", {"hex": "ff"}, {"repeat": "c", "times": 3}]},
-        {"flood": {"on": "stdout", "line": "d", "times": 2}},
-        {"complain": ["e"]},
-        {"wait": 0.01},
-        {"exit": 7},
-    ]
-    with launched(tester, tmp_path, *steps) as (process, _):
-        assert process.communicate(timeout=10) == (b"a\nb\xffcccd\nd\n", b"e\n")
-        assert process.returncode == 7
-
-
-@pytest.mark.parametrize(("variable", "ends"), [("1", True), ("0", False)])
-def test_the_end_of_stdin_counts_if_the_host_says_so(
-    variable: str, ends: bool, tester: socket.socket, tmp_path: Path
-) -> None:
-    with launched(tester, tmp_path, TOR_PT_EXIT_ON_STDIN_CLOSE=variable) as (process, reports):
-        assert process.stdin is not None
-        process.stdin.close()
-        told = [json.loads(reports.readline())["event"] for _ in range(3)]
-        assert told == ["started", "played", "stdin-end"]
-        if ends:
-            assert json.loads(reports.readline())["event"] == "ended"
-        else:
-            process.terminate()
-            assert json.loads(reports.readline())["event"] == "signal"
-
-
-def test_it_does_not_outlive_the_tester(tester: socket.socket, tmp_path: Path) -> None:
-    """Whatever it ignores, and while it waits for its script."""
-    steps = [{"ignore": ["stdin", "signals"]}, {"say": ["deaf"]}, {"wait": 600}]
-    with launched(tester, tmp_path, *steps) as (process, reports):
-        assert json.loads(reports.readline())["event"] == "started"
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"deaf\n"
-        process.terminate()
-        assert json.loads(reports.readline())["event"] == "signal"
-    assert process.returncode == 3
