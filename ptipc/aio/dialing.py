@@ -16,14 +16,15 @@ from attrs import evolve, field, frozen
 from ptipc.aio.datagrams import Datagrams
 from ptipc.aio.network import Dialer, SystemNetwork
 from ptipc.aio.streams import SocketStream, Stream
+from ptipc.core.bridgelines import BridgeLine
 from ptipc.core.codecs import Address
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.handshake import Handshake
 from ptipc.core.launch import ProcessEnded
-from ptipc.core.ports import Port, has_broken, receive_eof
+from ptipc.core.ports import Port, has_broken, receive_eof, route
 
-__all__ = ["PortDialer", "ask"]
+__all__ = ["DialsByName", "PortDialer", "ask"]
 
 T = TypeVar("T")
 
@@ -138,6 +139,67 @@ class PortDialer:
         if not isinstance(self.network, SystemNetwork):
             raise LocalProtocolError("datagrams are not led through another dialer")
         return await self.network.datagrams(port.address)
+
+
+class DialsByName:
+    """Whoever has a dialer for each transport by its name, and what follows from that."""
+
+    __slots__ = ()
+
+    def dialer(
+        self,
+        transport: str,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+    ) -> PortDialer:
+        """A dialer through one of the transports.  Raises LookupError if there is none."""
+        raise NotImplementedError
+
+    async def dial(
+        self,
+        transport: str | BridgeLine,
+        target: Address | None = None,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+    ) -> SocketStream:
+        """Connect to a target through one of the transports, or to the bridge of a bridge line.
+
+        ``timeout`` is in seconds.  Raises LookupError if the transport is not up, and what
+        ``PortDialer`` says.
+        """
+        name, target, given = route(transport, target, args)
+        stream = await self.dialer(name, given, timeout=timeout).dial(target)
+        assert isinstance(stream, SocketStream)
+        return stream
+
+    async def dial_socket(
+        self,
+        transport: str | BridgeLine,
+        target: Address | None = None,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+        blocking: bool = False,
+    ) -> socket.socket:
+        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
+        name, target, given = route(transport, target, args)
+        dialer = self.dialer(name, given, timeout=timeout)
+        return await dialer.dial_socket(target, blocking=blocking)
+
+    async def open_connection(
+        self,
+        transport: str | BridgeLine,
+        target: Address | None = None,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+        **options: Any,
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """As ``dial``, but with the shape and options of ``asyncio.open_connection``."""
+        name, target, given = route(transport, target, args)
+        return await self.dialer(name, given, timeout=timeout).open_connection(target, **options)
 
 
 async def ask(machine: Handshake, stream: Stream) -> None:

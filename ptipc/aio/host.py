@@ -11,20 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Unpack
 
 from attrs import define, evolve, field
 
-from ptipc.aio.dialing import DIAL_TIMEOUT, PortDialer
+from ptipc.aio.dialing import DIAL_TIMEOUT, DialsByName, PortDialer
 from ptipc.aio.events import Events, Hearers
 from ptipc.aio.extorserver import ExtOrPortServer
 from ptipc.aio.process import Process
-from ptipc.aio.streams import SocketStream
 from ptipc.core.account import Account
-from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address
 from ptipc.core.diagnosis import (
     log_level,
     log_text,
@@ -41,7 +37,7 @@ from ptipc.core.launch import (
     Recent,
     plan,
 )
-from ptipc.core.ports import Port, route
+from ptipc.core.ports import Port
 from ptipc.core.session import Event
 from ptipc.launching import spawn, with_state
 from ptipc.osdep import exit_words
@@ -53,7 +49,7 @@ GRACE = 0.25
 
 
 @define(eq=False)
-class TransportProcess(Account):
+class TransportProcess(DialsByName, Account):
     """A transport process that we started.
 
     ``launch`` makes one that is ready and stops it in the end; who makes one otherwise has to
@@ -116,51 +112,6 @@ class TransportProcess(Account):
             return self.port(transport)
 
         return PortDialer(args=args, timeout=timeout, find=find)
-
-    async def dial(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> SocketStream:
-        """Connect to a target through one of the transports, or to the bridge of a bridge line.
-
-        ``timeout`` is in seconds.  Raises LookupError if the transport is not up, and what
-        ``PortDialer`` says.
-        """
-        name, target, given = route(transport, target, args)
-        stream = await self.dialer(name, given, timeout=timeout).dial(target)
-        assert isinstance(stream, SocketStream)
-        return stream
-
-    async def dial_socket(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-        blocking: bool = False,
-    ) -> socket.socket:
-        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
-        name, target, given = route(transport, target, args)
-        dialer = self.dialer(name, given, timeout=timeout)
-        return await dialer.dial_socket(target, blocking=blocking)
-
-    async def open_connection(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-        **options: Any,
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """As ``dial``, but with the shape and options of ``asyncio.open_connection``."""
-        name, target, given = route(transport, target, args)
-        return await self.dialer(name, given, timeout=timeout).open_connection(target, **options)
 
     def port(self, transport: str) -> Port:
         """Where one of the transports is reached.

@@ -13,23 +13,19 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from attrs import define, evolve, field
 
-from ptipc.aio.dialing import DIAL_TIMEOUT, PortDialer
+from ptipc.aio.dialing import DIAL_TIMEOUT, DialsByName, PortDialer
 from ptipc.aio.events import Events, Hearers
 from ptipc.aio.host import TransportProcess, launch_plan
 from ptipc.aio.process import uninterrupted
-from ptipc.aio.streams import SocketStream
-from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address
 from ptipc.core.dialects import Role
 from ptipc.core.escapes import NO_ARGS
 from ptipc.core.launch import LaunchError, Plan, ProcessEnded, Recent
-from ptipc.core.ports import Port, route
+from ptipc.core.ports import Port
 from ptipc.core.session import Event
 from ptipc.core.supervision import Abandoned, Backoff, Down, GaveUp, Said, SupervisorEvent, Up
 from ptipc.osdep import exit_words
@@ -43,8 +39,11 @@ RESTART_TIMEOUT = 30.0
 
 
 @define(eq=False, kw_only=True)
-class Supervisor:
-    """Transport processes that are started again when they end; ``supervise`` makes one."""
+class Supervisor(DialsByName):
+    """Transport processes that are started again when they end; ``supervise`` makes one.
+
+    To connect raises GaveUp if the process is not started any more.
+    """
 
     backoff: Backoff = field(factory=Backoff)
     patience: float = RESTART_TIMEOUT
@@ -136,47 +135,6 @@ class Supervisor:
             return await self._keeper(transport).port(transport, self.patience)
 
         return PortDialer(args=args, timeout=timeout, find=find, patient=self.patience > 0)
-
-    async def dial(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> SocketStream:
-        """As ``TransportProcess.dial``; raises GaveUp if the process is not started any more."""
-        name, target, given = route(transport, target, args)
-        stream = await self.dialer(name, given, timeout=timeout).dial(target)
-        assert isinstance(stream, SocketStream)
-        return stream
-
-    async def dial_socket(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-        blocking: bool = False,
-    ) -> socket.socket:
-        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
-        name, target, given = route(transport, target, args)
-        dialer = self.dialer(name, given, timeout=timeout)
-        return await dialer.dial_socket(target, blocking=blocking)
-
-    async def open_connection(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-        **options: Any,
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """As ``dial``, but with the shape and options of ``asyncio.open_connection``."""
-        name, target, given = route(transport, target, args)
-        return await self.dialer(name, given, timeout=timeout).open_connection(target, **options)
 
     def _keeper(self, transport: str) -> _Keeper:
         found = [keeper for keeper in self._keepers if transport in keeper.plan.config.transports]

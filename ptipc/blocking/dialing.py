@@ -16,14 +16,15 @@ from attrs import evolve, field, frozen
 from ptipc.blocking.network import Dialer, SystemNetwork
 from ptipc.blocking.sharing import remaining
 from ptipc.blocking.streams import SocketStream, Stream, within
+from ptipc.core.bridgelines import BridgeLine
 from ptipc.core.codecs import Address
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.handshake import Handshake
 from ptipc.core.launch import ProcessEnded
-from ptipc.core.ports import Port, has_broken, receive_eof
+from ptipc.core.ports import Port, has_broken, receive_eof, route
 
-__all__ = ["PortDialer", "ask"]
+__all__ = ["DialsByName", "PortDialer", "ask"]
 
 DIAL_TIMEOUT = 60.0
 """How many seconds one connection through a transport may take."""
@@ -116,6 +117,52 @@ class PortDialer:
                 raise
             _raise_if_ended(port, error)
             raise port.unreachable(error) from error
+
+
+class DialsByName:
+    """Whoever has a dialer for each transport by its name, and what follows from that."""
+
+    __slots__ = ()
+
+    def dialer(
+        self,
+        transport: str,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+    ) -> PortDialer:
+        """A dialer through one of the transports.  Raises LookupError if there is none."""
+        raise NotImplementedError
+
+    def dial(
+        self,
+        transport: str | BridgeLine,
+        target: Address | None = None,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+    ) -> SocketStream:
+        """Connect to a target through one of the transports, or to the bridge of a bridge line.
+
+        ``timeout`` is in seconds.  Raises LookupError if the transport is not up, and what
+        ``PortDialer`` says.
+        """
+        name, target, given = route(transport, target, args)
+        stream = self.dialer(name, given, timeout=timeout).dial(target)
+        assert isinstance(stream, SocketStream)
+        return stream
+
+    def dial_socket(
+        self,
+        transport: str | BridgeLine,
+        target: Address | None = None,
+        args: Mapping[str, Any] = NO_ARGS,
+        *,
+        timeout: float | None = DIAL_TIMEOUT,
+    ) -> socket.socket:
+        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
+        name, target, given = route(transport, target, args)
+        return self.dialer(name, given, timeout=timeout).dial_socket(target)
 
 
 def ask(machine: Handshake, stream: Stream) -> None:

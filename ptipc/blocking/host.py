@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from attrs import define, evolve, field
 
-from ptipc.blocking.dialing import DIAL_TIMEOUT, PortDialer
+from ptipc.blocking.dialing import DIAL_TIMEOUT, DialsByName, PortDialer
 from ptipc.blocking.events import Events, Hearers
 from ptipc.blocking.extorserver import ExtOrPortServer
 from ptipc.blocking.process import Process
-from ptipc.blocking.streams import SocketStream
 from ptipc.core.account import Account
-from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address
 from ptipc.core.diagnosis import log_level, log_text
 from ptipc.core.dialects import Stream
 from ptipc.core.errors import LocalProtocolError
@@ -38,7 +34,7 @@ from ptipc.core.launch import (
     Recent,
     plan,
 )
-from ptipc.core.ports import Port, route
+from ptipc.core.ports import Port
 from ptipc.core.session import Event
 from ptipc.launching import spawn, with_state
 from ptipc.osdep import exit_words, wait_for
@@ -50,7 +46,7 @@ GRACE = 0.25
 
 
 @define(eq=False)
-class TransportProcess(Account):
+class TransportProcess(DialsByName, Account):
     """A transport process that we started.
 
     ``launch`` makes one that is ready and stops it in the end; who makes one otherwise has to
@@ -119,36 +115,6 @@ class TransportProcess(Account):
             return self.port(transport)
 
         return PortDialer(args=args, timeout=timeout, find=find)
-
-    def dial(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> SocketStream:
-        """Connect to a target through one of the transports, or to the bridge of a bridge line.
-
-        ``timeout`` is in seconds.  Raises LookupError if the transport is not up, and what
-        ``PortDialer`` says.
-        """
-        name, target, given = route(transport, target, args)
-        stream = self.dialer(name, given, timeout=timeout).dial(target)
-        assert isinstance(stream, SocketStream)
-        return stream
-
-    def dial_socket(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> socket.socket:
-        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
-        name, target, given = route(transport, target, args)
-        return self.dialer(name, given, timeout=timeout).dial_socket(target)
 
     def port(self, transport: str) -> Port:
         """Where one of the transports is reached.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,17 +20,14 @@ from typing import Any
 from attrs import define, evolve, field
 
 from ptipc.blocking.accepting import join
-from ptipc.blocking.dialing import DIAL_TIMEOUT, PortDialer
+from ptipc.blocking.dialing import DIAL_TIMEOUT, DialsByName, PortDialer
 from ptipc.blocking.events import Events, Hearers
 from ptipc.blocking.host import TransportProcess, prepared
 from ptipc.blocking.process import UNKILLABLE
-from ptipc.blocking.streams import SocketStream
-from ptipc.core.bridgelines import BridgeLine
-from ptipc.core.codecs import Address
 from ptipc.core.dialects import Role
 from ptipc.core.escapes import NO_ARGS
 from ptipc.core.launch import LaunchError, Plan, ProcessEnded, Recent
-from ptipc.core.ports import Port, route
+from ptipc.core.ports import Port
 from ptipc.core.session import Event
 from ptipc.core.supervision import Abandoned, Backoff, Down, GaveUp, Said, SupervisorEvent, Up
 from ptipc.osdep import exit_words, glance, soonest, start_thread, wait_for
@@ -45,8 +41,11 @@ RESTART_TIMEOUT = 30.0
 
 
 @define(eq=False, kw_only=True)
-class Supervisor:
-    """Transport processes that are started again when they end; ``supervise`` makes one."""
+class Supervisor(DialsByName):
+    """Transport processes that are started again when they end; ``supervise`` makes one.
+
+    To connect raises GaveUp if the process is not started any more.
+    """
 
     backoff: Backoff = field(factory=Backoff)
     patience: float = RESTART_TIMEOUT
@@ -135,32 +134,6 @@ class Supervisor:
             return self._keeper(transport).port(transport, patience)
 
         return PortDialer(args=args, timeout=timeout, find=find, patient=self.patience > 0)
-
-    def dial(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> SocketStream:
-        """As ``TransportProcess.dial``; raises GaveUp if the process is not started any more."""
-        name, target, given = route(transport, target, args)
-        stream = self.dialer(name, given, timeout=timeout).dial(target)
-        assert isinstance(stream, SocketStream)
-        return stream
-
-    def dial_socket(
-        self,
-        transport: str | BridgeLine,
-        target: Address | None = None,
-        args: Mapping[str, Any] = NO_ARGS,
-        *,
-        timeout: float | None = DIAL_TIMEOUT,
-    ) -> socket.socket:
-        """As ``dial``, but a connected socket, from which nothing has been read ahead."""
-        name, target, given = route(transport, target, args)
-        return self.dialer(name, given, timeout=timeout).dial_socket(target)
 
     def _keeper(self, transport: str) -> _Keeper:
         found = [keeper for keeper in self._keepers if transport in keeper.plan.config.transports]
