@@ -17,8 +17,8 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -32,16 +32,20 @@ from ptipc.cli.checking import (
     dialects,
     version,
 )
-from ptipc.cli.parsing import DONE, NOT_STARTED, Parser, UsageError
+from ptipc.cli.parsing import DONE, FAILED, NOT_STARTED, Parser, UsageError
 from ptipc.conformance import expectations
 from ptipc.conformance.cases import Case
-from ptipc.conformance.probing import NotStarted, probe
+from ptipc.conformance.probing import CAPABILITIES, NotStarted, probe
+from ptipc.conformance.programs import found_from_anywhere, name_of, version_of
 from ptipc.conformance.runner import Runner, cases_for
 from ptipc.conformance.runs import Run, visible
 from ptipc.conformance.stage import Stage
 from ptipc.conformance.wirelog import lines as wire_lines
+from ptipc.core.codecs import Mode
 from ptipc.core.dialects import PT1, Dialect, Role
 from ptipc.core.escapes import Args
+from ptipc.core.messages import StatusVersion
+from ptipc.core.settings import parameter_for
 
 __all__ = ["VERBS", "add_arguments", "main"]
 
@@ -100,6 +104,11 @@ def main(options: argparse.Namespace) -> int:
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ptipc check list`` takes."""
     parser.add_argument("roles", metavar="client|server", nargs="*", help="default: both")
+    parser.add_argument(
+        "--capabilities",
+        action="store_true",
+        help="show what cases may need of a program instead, and how many of them need it",
+    )
     add_selection(parser, "all")
     parser.add_argument("--json", action="store_true", help="as JSON, with rule and section")
 
@@ -117,6 +126,9 @@ def main_list(options: argparse.Namespace) -> int:
         found += [case for case in cases if editions & set(case.dialects)]
     if not found:
         return NOTHING_SELECTED
+    if options.capabilities:
+        _list_capabilities(found)
+        return DONE
     if options.json:
         print(json.dumps([_listed(case) for case in found], indent=2, ensure_ascii=False))
         return DONE
@@ -125,6 +137,14 @@ def main_list(options: argparse.Namespace) -> int:
         print(f"{case.id:<{width}}  {case.level:<7} {case.title}")
     print(f"\n{len(found)} cases", file=sys.stderr)
     return DONE
+
+
+def _list_capabilities(cases: Sequence[Case]) -> None:
+    needed = Counter(need for case in cases for need in case.content.get("needs", ()))
+    width = max(len(name) for name in CAPABILITIES)
+    for name, meaning in CAPABILITIES.items():
+        if needed[name]:
+            print(f"{name:<{width}}  {needed[name]:>3}  {meaning}")
 
 
 def _listed(case: Case) -> dict[str, Any]:
@@ -138,11 +158,35 @@ def _listed(case: Case) -> dict[str, Any]:
 def add_client_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ptipc check client`` and ``ptipc check server`` take."""
     parser.usage = f"{parser.prog} NAME[,NAME] [options] -- PROGRAM [ARGUMENT ...]"
+    parser.description = (
+        f"{parser.description} It is started many times, in an empty directory; so words of its "
+        "command that name a file from here, with a separator in them (behind the first word a dot "
+        "will do), are given to it as whole paths. Flags are left as they are."
+    )
     parser.add_argument(
         "names", metavar="NAME[,NAME]", help="the transports to ask for; the first is examined"
     )
     add_selection(parser, "1")
     running = parser.add_argument_group("the program")
+    running.add_argument(
+        "--name",
+        metavar="PROGRAM",
+        help="what it is called in reports (default: as it says itself, or its file)",
+    )
+    running.add_argument(
+        "--mode",
+        choices=[mode.value for mode in Mode],
+        default=Mode.SOCKS5.value,
+        help="the mode to start it in, where a case is not about another (default: %(default)s)",
+    )
+    running.add_argument(
+        "--require",
+        metavar="CAPABILITY",
+        action="append",
+        default=[],
+        help="what the transport is said to be capable of: a case that needs it is never skipped; "
+        "may be repeated ('ptipc check list --capabilities' shows them)",
+    )
     running.add_argument(
         "--args",
         metavar="KEY=VALUE",
@@ -206,6 +250,9 @@ def _judge(options: argparse.Namespace, role: Role) -> int:
         raise UsageError("no program: write it behind --")
     if options.timeout <= 0 or options.jobs <= 0:
         raise UsageError("--timeout and --jobs are more than 0")
+    for name in options.require:
+        if name not in CAPABILITIES:
+            raise UsageError(f"no capability: {name}; they are {', '.join(CAPABILITIES)}")
     check = _Check(options=options, role=role, judgement=Judgement(options=options))
     return asyncio.run(check.run(dialects(options, ["1"])))
 
@@ -242,7 +289,9 @@ class _Check:
     _names: tuple[str, ...] = field(init=False)
     _args: Args = field(init=False)
     _given: dict[str, list[list[str]]] = field(init=False)
-    _version: str = field(default="", init=False)
+    _command: list[str] = field(init=False)
+    _says: StatusVersion | None = field(default=None, init=False)
+    _lacking: bool = field(default=False, init=False)
     _started: list[Dialect] = field(factory=list, init=False)
     _missed: bool = field(default=False, init=False)
 
@@ -250,6 +299,7 @@ class _Check:
         self._names = tuple(name for name in self.options.names.split(",") if name)
         if not self._names:
             raise UsageError("which transport? None is named")
+        self._command = found_from_anywhere(self.options.command_line)
         self._args = Args(_pairs(self.options.args))
         option = [list(pair) for pair in _pairs(self.options.option)]
         self._given = {self._names[0]: option} if option else {}
@@ -280,10 +330,11 @@ class _Check:
             return NOTHING_SELECTED
         if not self._started:
             return NOT_STARTED
+        says, named = self._says, self.options.name
         status = self.judgement.finish(
             Run(
-                program=Path(self.options.command_line[0]).name,
-                version=self._version,
+                program=named or (says.implementation if says else name_of(self._command)),
+                version=says.version if says else await version_of(self._command),
                 what=f"{self.role.value} {self.options.names}",
                 command=self.options.command_line,
                 dialects=[dialect.version for dialect in self._started],
@@ -295,36 +346,48 @@ class _Check:
         )
         # With "all", a program that does not speak an edition is none the worse for it.
         missed = self._missed and "all" not in self.options.dialect
+        if status == DONE and self._lacking and not self.options.update_expect:
+            return FAILED
         return NOT_STARTED if missed and status == DONE else status
 
     async def _check(self, dialect: Dialect, cases: Sequence[Case]) -> bool:
         """Check in one edition; whether to go on with the next."""
         options = self.options
+        mode = Mode(options.mode)
+        if mode is not Mode.SOCKS5 and not parameter_for("mode", dialect, self.role, "flags"):
+            print(f"ptipc check: {dialect} has no mode {options.mode}", file=sys.stderr)
+            self._missed = True
+            return True
         stage = Stage(
-            command=options.command_line,
+            command=self._command,
             transports=self._names,
             role=self.role,
             dialect=dialect,
             args=self._args,
             options=self._given,
+            mode=mode,
+            required=frozenset(options.require),
             extra=_environment(options.env),
             timeout=options.timeout,
         )
-        peer = options.command_line if options.peer is None else shlex.split(options.peer)
+        peer = self._command
+        if options.peer is not None:
+            peer = found_from_anywhere(shlex.split(options.peer))
         try:
             try:
-                self._version = await probe(stage, peer) or self._version
+                self._says = await probe(stage, peer) or self._says
             except NotStarted as error:
                 self._missed = True
                 self._tell_not_started(dialect, error)
                 return True
             self._started.append(dialect)
+            self._tell_lacking(stage)
             self.judgement.planned += len(cases)
             self.judgement.expect(cases)
             runner = Runner(
                 stage=stage,
                 jobs=options.jobs,
-                reproduce=lambda case: self._command(case, dialect),
+                reproduce=lambda case: self._reproduction(case, dialect),
                 on_verdict=self.judgement.add,
             )
             await runner.run(cases)
@@ -333,17 +396,24 @@ class _Check:
             self.judgement.clear()
             await stage.close()
 
-    def _command(self, case: Case, dialect: Dialect) -> str:
+    def _reproduction(self, case: Case, dialect: Dialect) -> str:
         options = self.options
         words = ["ptipc", "check", self.role.value, options.names]
         if dialect is not PT1:  # which is what is checked where nothing is said
             words += ["--dialect", dialect.version]
-        for flag, values in (("--args", options.args), ("--option", options.option)):
-            words += [word for value in values for word in (flag, value)]
-        words += [word for value in options.env for word in ("--env", value)]
+        if options.mode != Mode.SOCKS5.value:
+            words += ["--mode", options.mode]
+        for flag in ("args", "option", "env", "require"):
+            words += [word for value in getattr(options, flag) for word in (f"--{flag}", value)]
         if options.peer is not None:
             words += ["--peer", options.peer]
         return shlex.join([*words, "--select", case.id, "--", *options.command_line])
+
+    def _tell_lacking(self, stage: Stage) -> None:
+        self._lacking |= bool(stage.lacking)
+        for name in stage.lacking:
+            said = f"in {stage.dialect} it shows nothing of what --require {name} says"
+            print(f"ptipc check: {said}: {CAPABILITIES[name]}", file=sys.stderr)
 
     def _tell_not_started(self, dialect: Dialect, error: NotStarted) -> None:
         command = visible(shlex.join(self.options.command_line))

@@ -36,6 +36,7 @@ from ptipc.conformance.hosts import (
     missing_for_host,
     placeholders_in,
 )
+from ptipc.conformance.programs import name_of, version_of
 from ptipc.conformance.runner import Runner
 from ptipc.conformance.runs import Run, visible
 from ptipc.conformance.wirelog import lines as wire_lines
@@ -178,7 +179,8 @@ class _Check:
             return NOT_STARTED
         status = self.judgement.finish(
             Run(
-                program=Path(options.command_line[0]).name,
+                program=name_of(options.command_line),
+                version=await version_of(options.command_line),
                 what=f"host {options.role}",
                 command=options.command_line,
                 dialects=[dialect.version for dialect in self._started],

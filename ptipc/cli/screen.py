@@ -131,4 +131,4 @@ def open_screen(out: TextIO | None = None) -> Screen:
     try:
         return _Rich(out, _rich)
     except ImportError:
-        return _Terminal(out, colour="NO_COLOR" not in os.environ)
+        return _Terminal(out, colour=not os.environ.get("NO_COLOR"))

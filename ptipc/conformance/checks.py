@@ -20,10 +20,13 @@ from ptipc.conformance.verdicts import Outcome, Transcript, Verdict
 from ptipc.core.dialects import DIALECTS, Role
 from ptipc.core.socksreplies import ReplyCode
 
-__all__ = ["OUTCOME", "Judge", "judge", "matches", "sent_words", "step_problem", "verdict_of"]
+__all__ = ["OR", "OUTCOME", "Judge", "judge", "matches", "sent_words", "step_problem", "verdict_of"]
 
 OUTCOME = "outcome"
 """The event, on the channel ``script``, that tells how a step ended."""
+
+OR = " or "
+"""Between values of which any is right: the addresses of a client that has several."""
 
 
 # --- patterns -------------------------------------------------------------------------------------
@@ -347,7 +350,9 @@ def _told(want: Sequence[Sequence[Any]], transcript: Transcript) -> Problem | No
         found.setdefault(entry.name, []).append(json.loads(entry.text))
 
     def fits(told: Sequence[Any], right: Sequence[Any]) -> bool:
-        return told[0] == right[0] and (len(right) == 1 or matches(str(told[1]), str(right[1])))
+        return told[0] == right[0] and (
+            len(right) == 1 or any(matches(str(told[1]), each) for each in str(right[1]).split(OR))
+        )
 
     for told in found.values():
         left: Iterator[list[Any]] = iter(told)

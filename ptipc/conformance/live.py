@@ -161,6 +161,8 @@ def _needs(case: Case, script: Sequence[Mapping[str, Any]]) -> list[str]:
         needs.append("ipv6")
     if case.id.startswith("socks4."):
         needs.append("socks4")
+    else:
+        needs.append("socks5")
     refusing = any(octet["address"] == "closed" for octet in _addresses(script))
     if refusing or (case.result == "invalid" and ".name" in case.id):
         needs.append("dials")  # who does not use the target does not mind its name

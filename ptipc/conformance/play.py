@@ -15,13 +15,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from ptipc.conformance.cases import Case, fill, octets
-from ptipc.conformance.checks import OUTCOME, matches, step_problem
+from ptipc.conformance.checks import OR, OUTCOME, matches, step_problem
 from ptipc.conformance.linechecks import Problem
 from ptipc.conformance.links import Link
 from ptipc.conformance.recording import Recorder
 from ptipc.conformance.stage import Pooled, Scene, Stage
 from ptipc.conformance.verdicts import END, Transcript
-from ptipc.core.codecs import Address
+from ptipc.core.codecs import Address, Mode
+from ptipc.core.dialects import Role
 from ptipc.core.errors import PtipcError, Refused
 from ptipc.core.socks import SocksInitiator
 
@@ -92,7 +93,8 @@ async def _from_pool(stage: Stage) -> Pooled:
 def _look_at_files(scene: Scene) -> None:
     for path, mode in scene.place.changes():
         scene.recorder.note("target", "file", "made", path, name=oct(mode & 0o7777))
-    leaking = scene.place.holds(scene.values["client"].rpartition(":")[0] or "no client")
+    client = scene.values["client"].partition(OR)[0].rpartition(":")[0]
+    leaking = scene.place.holds(client or "no client")
     if leaking is not None:
         scene.recorder.note("target", "file", "leak", f"the client's address in {leaking}")
 
@@ -357,7 +359,9 @@ class Player:
     async def dial(self, want: Any, step: Mapping[str, Any]) -> str:
         """Connect, and ask for a target as a host would; on a server, connect by its transport."""
         outcome = await self.connect(True, step)
-        if outcome != "opened" or self.scene.stage.role.value == "server":
+        stage = self.scene.stage
+        asks = stage.role is Role.CLIENT and stage.mode is Mode.SOCKS5
+        if outcome != "opened" or not asks:
             return {"opened": "granted", "not-opened": "eof"}.get(outcome, outcome)
         link = self._link(step)
         target = self.scene.address_of(str(step.get("to", "target")))

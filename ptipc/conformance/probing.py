@@ -34,6 +34,8 @@ CAPABILITIES: Mapping[str, str] = {
     "grants": "it grants a connection without args to the tester's target",
     "dials": "it connects to the target that SOCKS names, and answers only then",
     "relays": "what is sent through it comes back from the target",
+    "streams": "what comes to its port are connections, no datagrams",
+    "datagrams": "in its mode for datagrams they arrive, and others come back",
     "plain": "its transport leaves the octets as they are",
     "takes-args": "it takes any args",
     "transparent-TCP": "it has the mode transparent-TCP",
@@ -48,6 +50,9 @@ CAPABILITIES: Mapping[str, str] = {
     "signals": "the operating system has signals",
 }
 """What a case may need, and what that means."""
+
+_STUN = "00 01 00 00 21 12 a4 42 01 02 03 04 05 06 07 08 09 0a 0b 0c"
+"""A message that goes through in each of the modes for datagrams."""
 
 
 @frozen
@@ -93,27 +98,28 @@ def _why(transcript: Transcript) -> str:
     return f"{words} and ends with {ends[0]}" if ends else f"{words} and goes on"
 
 
-async def probe(stage: Stage, peer: Sequence[str] | None) -> str:
+async def probe(stage: Stage, peer: Sequence[str] | None) -> StatusVersion | None:
     """Find out whether the program starts, and set the stage's capabilities and peer.
 
-    Returns the version that the program says it is, if it does.  Raises NotStarted.
+    Returns what the program says that it is, if it does.  Raises NotStarted.
     """
     stage.capabilities = ()
     stage.peer = None
-    try:
-        start = await _play(stage, _case("start", stage.role, [{"ready": True}, {"running": True}]))
-    except OSError as error:
-        raise NotStarted(f"it cannot be started: {error}", Transcript()) from None
-    if _outcomes(start) != ["ready", "running"]:
-        raise NotStarted(_why(start), start)
-    said = [entry.text.split(" ") for entry in start.find("stdout", event="line")]
-    methods = [words for words in said if words[0] in ("CMETHOD", "SMETHOD")]
-    name = stage.transports[0]
-    if not any(words[1:2] == [name] for words in methods):
-        raise NotStarted(f"it does not provide the transport {name!r}: {_why(start)}", start)
+    start = await _start(stage)
+    if not _methods(start, stage) and peer is not None and stage.mode is not Mode.SOCKS5:
+        stage.peer = peer  # without SOCKS, it is told the args of its server when it is started
+        start = await _start(stage)
+    methods = _methods(start, stage)
+    if not methods:
+        raise NotStarted(
+            f"it does not provide the transport {stage.transports[0]!r}: {_why(start)}", start
+        )
     found = _environment()
-    found.update("several" for _ in stage.transports[1:])
-    found |= {words[2] for words in methods if words[:2] == ["CMETHOD", name] and len(words) > 3}
+    if not stage.mode.datagrams:
+        found.add("streams")
+    if len(stage.transports) > 1:
+        found.add("several")
+    found |= {words[2] for words in methods if words[0] == "CMETHOD" and len(words) > 3}
     if stage.role is Role.CLIENT:
         types = ("socks5", "socks4a", "http")
         taken = await asyncio.gather(*(_takes_proxy(stage, type) for type in types))
@@ -124,24 +130,47 @@ async def probe(stage: Stage, peer: Sequence[str] | None) -> str:
         found.update(mode for mode, having in zip(modes, had, strict=True) if having)
     stage.capabilities = tuple(found)
     for candidate in (None, peer):
-        if candidate is None or "relays" not in found:
+        if candidate is None or not found & {"relays", "datagrams"}:
             stage.peer = candidate
             found |= await (_client(stage) if stage.role is Role.CLIENT else _server(stage))
-    if "relays" not in found:
+    if not found & {"relays", "datagrams"}:
         stage.peer = None
     elif stage.peer is None:
         found.add("plain")
-    stage.capabilities = tuple(sorted(found))
+    stage.capabilities = tuple(sorted(found | stage.required))
+    stage.lacking = tuple(sorted(stage.required - found))
     return _version(start)
 
 
-def _version(transcript: Transcript) -> str:
+async def _start(stage: Stage) -> Transcript:
+    try:
+        start = await _play(stage, _case("start", stage.role, [{"ready": True}, {"running": True}]))
+    except OSError as error:
+        raise NotStarted(f"it cannot be started: {error}", Transcript()) from None
+    except PtipcError as error:
+        raise NotStarted(str(error), Transcript()) from None
+    if _outcomes(start) != ["ready", "running"]:
+        raise NotStarted(_why(start), start)
+    return start
+
+
+def _methods(start: Transcript, stage: Stage) -> list[list[str]]:
+    """The lines, in words, that say that the transport is up."""
+    said = [entry.text.split(" ") for entry in start.find("stdout", event="line")]
+    return [
+        words
+        for words in said
+        if words[0] in ("CMETHOD", "SMETHOD") and words[1:2] == [stage.transports[0]]
+    ]
+
+
+def _version(transcript: Transcript) -> StatusVersion | None:
     for entry in transcript.find("stdout", "stderr", event="line"):
         with contextlib.suppress(PtipcError):
             message = parse_line(entry.text, PT1)
             if isinstance(message, StatusVersion):
-                return message.version
-    return ""
+                return message
+    return None
 
 
 def _environment() -> set[str]:
@@ -159,8 +188,8 @@ def _environment() -> set[str]:
 
 async def _client(stage: Stage) -> set[str]:
     """What a client's connections can do, in the way in which the stage is set."""
-    if "socks5" not in stage.capabilities:
-        return set()
+    if stage.mode.datagrams:
+        return await _datagrams(stage)
     found = set()
     script = [
         {"ready": True},
@@ -170,10 +199,12 @@ async def _client(stage: Stage) -> set[str]:
     ]
     try:
         outcomes = _outcomes(await play(stage, _case("dial", stage.role, script)))
-        if outcomes[1:2] == ["granted"] and stage.peer is None and not stage.args:
-            found.add("grants")
         if "echoed" in outcomes:
             found.add("relays")
+        if "socks5" not in stage.capabilities:
+            return found
+        if outcomes[1:2] == ["granted"] and stage.peer is None and not stage.args:
+            found.add("grants")
         refused = [{"ready": True}, {"dial": "any", "to": "closed", "within": 5}]
         transcript = await _play(stage, _case("closed", stage.role, refused))
         if _outcomes(transcript)[-1].startswith("refused") and "relays" in found:
@@ -224,12 +255,34 @@ async def _takes(stage: Stage) -> bool:
 
 async def _server(stage: Stage) -> set[str]:
     """Whether traffic goes through a server, in the way in which the stage is set."""
+    if stage.mode.datagrams:
+        return await _datagrams(stage)
     script = [{"ready": True}, {"connect": True, "within": 8}, {"echo": 1000, "within": 3}]
     try:
         outcomes = _outcomes(await _play(stage, _case("connect", stage.role, script)))
     except (PtipcError, OSError):
         return set()
     return {"relays"} if "echoed" in outcomes else set()
+
+
+async def _datagrams(stage: Stage) -> set[str]:
+    """Whether a datagram gets through, and another one back; that takes both ends."""
+    if stage.peer is None:
+        return set()
+    script = [
+        {"ready": True},
+        {"send_datagram": _STUN},
+        {"settle": 0.7},  # what comes before there is a connection may be lost (PT 2.0, 3.3.5)
+        {"send_datagram": _STUN},
+        {"receive_datagram": _STUN, "on": "target", "within": 5},
+        {"send_datagram": _STUN, "on": "target"},
+        {"receive_datagram": _STUN, "within": 5},
+    ]
+    try:
+        outcomes = _outcomes(await _play(stage, _case("datagrams", stage.role, script)))
+    except (PtipcError, OSError, LookupError):
+        return set()
+    return {"datagrams"} if outcomes[1:] == [_STUN, _STUN] else set()
 
 
 def missing(case: Case, stage: Stage) -> str | None:

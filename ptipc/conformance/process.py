@@ -7,9 +7,9 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from ptipc.conformance.launching import Launch
 from ptipc.conformance.recording import Recorder
@@ -18,7 +18,7 @@ from ptipc.core.errors import RemoteProtocolError
 from ptipc.core.messages import CMethod, CMethodsDone, SMethod, SMethodsDone, parse_line
 from ptipc.osdep import CHILD_OPTIONS, WINDOWS, exit_words, kill_group
 
-__all__ = ["Place", "Process"]
+__all__ = ["Closing", "Place", "Process", "Running", "Spawn", "spawn"]
 
 PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
@@ -40,6 +40,32 @@ _PARENT = (
     "if not pid: os.execvp(sys.argv[1], sys.argv[1:])\n"
     "os.waitpid(pid, 0)\n"
 )
+
+
+class Running(Protocol):
+    """What is asked of a process that was started: see ``asyncio.subprocess.Process``."""
+
+    stdin: asyncio.StreamWriter | None
+    stdout: asyncio.StreamReader | None
+    stderr: asyncio.StreamReader | None
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+
+class Closing(Protocol):
+    """What closes the pipes to a process."""
+
+    def close(self) -> None: ...
+
+
+Spawn: TypeAlias = Callable[..., Awaitable[tuple[Running, Closing]]]
+"""What starts a process; it takes what ``asyncio.create_subprocess_exec`` takes."""
 
 
 class Place:
@@ -112,9 +138,7 @@ def _fresh(close_stdin: bool) -> None:
         os.close(0)
 
 
-async def _started(
-    *command: str, **options: Any
-) -> tuple[asyncio.subprocess.Process, asyncio.SubprocessTransport]:
+async def spawn(*command: str, **options: Any) -> tuple[Running, Closing]:
     """What ``create_subprocess_exec`` starts, and with it the transport, for whoever closes it."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.subprocess_exec(
@@ -125,7 +149,7 @@ async def _started(
     return asyncio.subprocess.Process(transport, protocol, loop), transport
 
 
-async def _end_of(process: asyncio.subprocess.Process) -> int:
+async def _end_of(process: Running) -> int:
     """The exit status of a process; ``wait`` alone would wait for its outputs as well."""
     waiting = asyncio.create_task(process.wait())
     try:
@@ -139,7 +163,9 @@ async def _end_of(process: asyncio.subprocess.Process) -> int:
 class Process:
     """A program that runs, or ran; what it says is written down as it comes."""
 
-    def __init__(self, role: Role, dialect: Dialect, recorder: Recorder) -> None:
+    def __init__(
+        self, role: Role, dialect: Dialect, recorder: Recorder, spawn: Spawn = spawn
+    ) -> None:
         self.recorder = recorder
         self.methods: dict[str, CMethod | SMethod] = {}
         """The transports that it says are up."""
@@ -155,8 +181,9 @@ class Process:
         """It has ended, and all it said has been heard."""
         self._role = role
         self._dialect = dialect
-        self._process: asyncio.subprocess.Process | None = None
-        self._transport: asyncio.SubprocessTransport | None = None
+        self._spawn = spawn
+        self._process: Running | None = None
+        self._pipes: Closing | None = None
         self._orphan = False
         self._task: asyncio.Task[None] | None = None
         self._lines = 0
@@ -177,7 +204,7 @@ class Process:
         if not WINDOWS:
             options["preexec_fn"] = lambda: _fresh(stdin == "closed")
         starting = asyncio.ensure_future(
-            _started(
+            self._spawn(
                 *words,
                 stdin=asyncio.subprocess.DEVNULL if stdin == "null" else asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -188,17 +215,17 @@ class Process:
             )
         )
         try:
-            process, self._transport = await asyncio.shield(starting)
+            process, self._pipes = await asyncio.shield(starting)
         except asyncio.CancelledError:
             # It cannot be ended before it has begun.
-            self._process, self._transport = await starting
+            self._process, self._pipes = await starting
             raise
         self._process = process
         if stdin == "eof":
             self.close_stdin()
         self._task = asyncio.create_task(self._listen(process))
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _listen(self, process: Running) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         readers = [
@@ -247,7 +274,7 @@ class Process:
 
     async def kill(self) -> None:
         """Make sure that neither it nor anything it has started is left; may be called twice."""
-        if self._process is None or self._transport is None:
+        if self._process is None or self._pipes is None:
             return
         with contextlib.suppress(OSError):
             kill_group(self._process.pid)
@@ -258,7 +285,7 @@ class Process:
                 if self._task is not None:
                     await self._task
                 await self._process.wait()
-        self._transport.close()
+        self._pipes.close()
         await asyncio.sleep(0)  # which is when its pipes are closed
 
     # --- what it says

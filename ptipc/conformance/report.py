@@ -273,7 +273,8 @@ def _suite(
     _properties(
         suite,
         {
-            "program": run.label,
+            "program": run.program,
+            "version": run.version,
             "what": run.what,
             "dialect": dialect,
             "ptipc": run.ptipc,

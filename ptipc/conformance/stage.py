@@ -10,21 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from ptipc.conformance.addresses import Taken, free_address
 from ptipc.conformance.cases import fill
+from ptipc.conformance.checks import OR
 from ptipc.conformance.launching import Launch, launch_of
 from ptipc.conformance.links import Link, UdpLink, connect, pipe
 from ptipc.conformance.peers import Cookie, ExtendedPort, Peer, Proxy, Target, own_address
-from ptipc.conformance.process import Place, Process
+from ptipc.conformance.process import Place, Process, Spawn, spawn
 from ptipc.conformance.recording import Recorder
-from ptipc.core.codecs import Address
+from ptipc.core.codecs import Address, Mode
 from ptipc.core.dialects import Dialect, Role
 from ptipc.core.errors import PtipcError
 from ptipc.core.escapes import NO_ARGS, Args
@@ -62,7 +63,15 @@ class Stage:
     """The command of a program that is the other end of the transport; None: none is needed."""
     timeout: float = 10.0
     """How many seconds a program has for one thing."""
+    mode: Mode = Mode.SOCKS5
+    """In which mode it is started, where a case does not ask for one."""
+    required: frozenset[str] = frozenset()
+    """What the program is said to be capable of: those cases are played whatever it shows."""
     capabilities: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    """What is required, and the program does not show it."""
+    spawn: Spawn = spawn
+    """How a process is started."""
     pool: list[Pooled] = field(factory=list)
     root: Path = field(factory=lambda: Path(tempfile.mkdtemp(prefix="ptipc-check-")))
     _places: int = field(default=0, init=False)
@@ -74,6 +83,10 @@ class Stage:
         root.mkdir()
         return Place(root)
 
+    def process(self, role: Role, recorder: Recorder) -> Process:
+        """A process that is still to be started, of the program or of its peer."""
+        return Process(role, self.dialect, recorder, self.spawn)
+
     def ordinary(self, role: Role, values: Mapping[str, str]) -> dict[str, Any]:
         """The settings of an ordinary launch."""
         settings: dict[str, Any] = {
@@ -83,7 +96,11 @@ class Stage:
         }
         if role is Role.SERVER:
             settings["bind_addresses"] = dict.fromkeys(self.transports, "127.0.0.1:0")
-            settings["target"] = values["target"]
+            settings["target"] = values["udp-target" if self.mode.datagrams else "target"]
+        if self.mode is not Mode.SOCKS5:
+            settings["mode"] = self.mode.value
+            if role is Role.CLIENT:
+                settings["reach"] = values["reach"]
         if self.options:
             settings["options"] = self.options
         return settings
@@ -105,31 +122,14 @@ class Front(Peer):
         self.channel = channel
         super().__init__(recorder, "carry")
         self.behind = behind
-        self.local: Address | None = None
-        """From where it connected last."""
+        self.locals: list[Address] = []
+        """From where it has connected."""
 
     async def serve(self, link: Link) -> None:
         onward = await connect(Recorder(), self.behind, self.channel)
-        self.local = onward.local
+        self.locals.append(onward.local)
         self.onward.append(onward)
         pipe(link, onward)
-
-
-@frozen
-class _Closed:
-    """A port at which nobody listens; it stays ours, so that nobody else gets it."""
-
-    address: Address
-    bound: socket.socket
-
-    @classmethod
-    def make(cls, listening: bool = False) -> _Closed:
-        """One that is closed, or in use."""
-        bound = socket.socket()
-        bound.bind(("127.0.0.1", 0))
-        if listening:
-            bound.listen(1)
-        return cls(Address(*bound.getsockname()), bound)
 
 
 class Scene:
@@ -140,7 +140,7 @@ class Scene:
         self.recorder = recorder
         self.input = input
         self.place = stage.place()
-        self.process = Process(stage.role, stage.dialect, recorder)
+        self.process = stage.process(stage.role, recorder)
         self.values: dict[str, str] = {}
         self.proxy: Proxy | None = None
         self.extended: ExtendedPort | None = None
@@ -159,11 +159,12 @@ class Scene:
         self.six = Target(recorder, does)
         """The target once more, at ::1."""
         self._helpers = helpers
-        self._closed = _Closed.make()
-        self._busy = _Closed.make(listening=True)
+        self._closed = Taken.make()
+        self._busy = Taken.make(listening=True)
         self._peer: Process | None = None
         self._args = NO_ARGS
         self._pooled: Pooled | None = None
+        self._earlier = 0
         self._all: list[Peer] = [self.far, self.six]
         self._processes: list[Process] = [self.process]
 
@@ -200,16 +201,17 @@ class Scene:
             "cookie": str(self.cookie.path),
             "client": "",
         }
-        free = _free()
+        free = free_address()
         self.values |= {"free": str(free), "free-port": str(free.port)}
         if self.input.get("state") == "missing":
             self.values["state-files"] = "state/pt"
         self.values["target"] = str(self.far.address)
         self.values["target-port"] = str(self.far.address.port)
-        if stage.peer is not None and stage.role is Role.CLIENT and self.input.get("peer", True):
-            await self._set_up_peer_server()
         self.sockets["target"] = await UdpLink.open(self.recorder, "target", "udp")
         self.values["udp-target"] = str(self.sockets["target"].local)
+        self.values["reach"] = self.values["target"]
+        if stage.peer is not None and stage.role is Role.CLIENT and self.input.get("peer", True):
+            await self._set_up_peer_server()
         proxy = self._helpers.get("proxy")
         if proxy is not None:
             self.proxy = Proxy(
@@ -236,6 +238,10 @@ class Scene:
     def write_down(self) -> None:
         """Put what is known into the transcript."""
         stage = self.stage
+        if stage.role is Role.SERVER and isinstance(self.near, Front):
+            # A transport may have several network connections for one, or one for several.
+            ours = self.near.locals[self._earlier :] or self.near.locals
+            self.values["client"] = OR.join(map(str, ours))
         # The names that a process is asked for may be a case's own.
         names = self.input.get("settings", {}).get("transports") or list(stage.transports)
         settings = {**self.input.get("settings", {}), **self.input.get("raw", {})}
@@ -262,14 +268,18 @@ class Scene:
         if not isinstance(method, SMethod):
             raise PtipcError("the other end of the transport did not start")
         self._args = method.args
+        if self.stage.mode.datagrams:
+            self.values["reach"] = str(method.address)  # there is no door for datagrams
+            return
         self.near = Front(self.recorder, "target", method.address)
         self.far.channel = "far"
         self._all.append(self.near)
         await self.near.open()
         self.values["target"] = str(self.near.address)
         self.values["target-port"] = str(self.near.address.port)
+        self.values["reach"] = self.values["target"]
 
-    async def _start_peer(self, role: Role) -> None:
+    async def _start_peer(self, role: Role, args: Args = NO_ARGS) -> None:
         stage = self.stage
         assert stage.peer is not None
         place = stage.place()
@@ -277,17 +287,27 @@ class Scene:
         values = {**self.values, "state": str(place.state), "target": str(self.far.address)}
         launch = launch_of(
             {},
-            stage.ordinary(role, values),
+            self._ordinary(role, values, args),
             stage.dialect,
             role,
             command=stage.peer,
             extra=stage.extra,
         )
-        self._peer = Process(role, stage.dialect, Recorder())
+        self._peer = stage.process(role, Recorder())
         self._processes.append(self._peer)
         await self._peer.start(launch, place)
         with contextlib.suppress(TimeoutError):
             await _within(self._peer.ready.wait(), stage.timeout)
+
+    def _ordinary(self, role: Role, values: Mapping[str, str], args: Args) -> dict[str, Any]:
+        """The settings of an ordinary launch; without SOCKS, args are given as options."""
+        settings = self.stage.ordinary(role, values)
+        if self.stage.mode is not Mode.SOCKS5 and role is Role.CLIENT and args.pairs:
+            name = self.stage.transports[0]
+            options = dict(settings.get("options", {}))
+            options[name] = [*options.get(name, ()), *map(list, args.pairs)]
+            settings["options"] = options
+        return settings
 
     async def start(self) -> None:
         """Start the program as the case wants it.  Raises OSError if there is none."""
@@ -298,7 +318,7 @@ class Scene:
         if self.launch is None:
             self.launch = launch_of(
                 input,
-                self.stage.ordinary(self.stage.role, self.values),
+                self._ordinary(self.stage.role, self.values, self.args),
                 self.stage.dialect,
                 self.stage.role,
                 command=self.stage.command,
@@ -315,7 +335,7 @@ class Scene:
 
     async def restart(self) -> None:
         """Start the same program once more, in the same place."""
-        self.process = Process(self.stage.role, self.stage.dialect, self.recorder)
+        self.process = self.stage.process(self.stage.role, self.recorder)
         self._processes.append(self.process)
         await self.start()
 
@@ -324,7 +344,7 @@ class Scene:
         assert self.launch is not None
         place = self.stage.place()
         place.prepare("present")
-        other = Process(self.stage.role, self.stage.dialect, Recorder())
+        other = self.stage.process(self.stage.role, Recorder())
         self._processes.append(other)
         texts = {
             name: text.replace(str(self.place.root), str(place.root))
@@ -371,29 +391,38 @@ class Scene:
 
     async def _open_by_peer(self, name: str, port: Address, within: float) -> Link:
         """A stream to the server, by a client that speaks its transport."""
-        if self._peer is None:
-            await self._start_peer(Role.CLIENT)
-        assert self._peer is not None
-        method = self._peer.methods.get(self.stage.transports[0])
-        if not isinstance(method, CMethod):
-            raise PtipcError("the other end of the transport did not start")
         if not isinstance(self.near, Front):
             self.near = Front(Recorder(), "public", port)
             self._all.append(self.near)
             await self.near.open()
         self.near.behind = port
+        self._earlier = len(self.near.locals)
         server = self.process.methods[self.stage.transports[0]]
         args = _joined(server.args if isinstance(server, SMethod) else NO_ARGS, self.stage.args)
-        link = await connect(self.recorder, method.address, "port", name, within=within)
+        there = await self._port_of_peer(self.near.address, args)
+        link = await connect(self.recorder, there, "port", name, within=within)
         self._opened.append(link)
+        if self.stage.mode is not Mode.SOCKS5:
+            self.write_down()
+            return link
         try:
             machine = SocksInitiator.for_dialect(self.stage.dialect, self.near.address, args)
             await link.drive(machine, within)
         except (PtipcError, TimeoutError) as error:
             raise OSError(f"the peer cannot connect: {error}") from None
-        self.values["client"] = str(self.near.local)
         self.write_down()
         return link
+
+    async def _port_of_peer(self, server: Address, args: Args) -> Address:
+        """Where the client listens that speaks the server's transport; it is started if need be."""
+        if self._peer is None:
+            self.values["reach"] = str(server)
+            await self._start_peer(Role.CLIENT, args)
+        assert self._peer is not None
+        method = self._peer.methods.get(self.stage.transports[0])
+        if not isinstance(method, CMethod):
+            raise PtipcError("the other end of the transport did not start")
+        return method.address
 
     async def socket(self, name: str) -> UdpLink:
         """A socket for datagrams to the transport's port; LookupError if there is no port."""
@@ -401,6 +430,10 @@ class Scene:
             port = self.port()
             if port is None:
                 raise LookupError("no port")
+            if self.stage.role is Role.SERVER and self.stage.peer is not None:
+                server = self.process.methods[self.stage.transports[0]]
+                published = server.args if isinstance(server, SMethod) else NO_ARGS
+                port = await self._port_of_peer(port, _joined(published, self.stage.args))
             self.sockets[name] = await UdpLink.open(self.recorder, "port", name, port)
         return self.sockets[name]
 
@@ -454,13 +487,6 @@ class Scene:
 def _joined(published: Args, given: Args) -> Args:
     """What a server publishes, and what the user of the tester adds to that."""
     return Args([*published.pairs, *(pair for pair in given.pairs if pair[0] not in published)])
-
-
-def _free() -> Address:
-    """An address that was free a moment ago, for programs that are told where to listen."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address(*probe.getsockname())
 
 
 async def _within(waiting: Any, seconds: float) -> None:

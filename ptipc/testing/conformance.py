@@ -6,7 +6,6 @@ import asyncio
 import os
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from attrs import define, field
@@ -15,6 +14,7 @@ from ptipc.conformance import expectations
 from ptipc.conformance.cases import KINDS, LEVELS, Case, load
 from ptipc.conformance.expectations import Expectations
 from ptipc.conformance.probing import NotStarted, probe
+from ptipc.conformance.programs import found_from_anywhere
 from ptipc.conformance.runner import Runner, cases_for
 from ptipc.conformance.runs import visible
 from ptipc.conformance.stage import Stage
@@ -75,7 +75,7 @@ def _judge(role: str, text: str, named: Dialect, option: Any, known: Expectation
     return Judge(
         role=Role(role),
         names=names.split(","),
-        command=[_absolute(words[0]), *words[1:]],
+        command=found_from_anywhere(words),
         dialect=edition,
         cases=cases_for(
             Role(role),
@@ -88,11 +88,6 @@ def _judge(role: str, text: str, named: Dialect, option: Any, known: Expectation
         timeout=option.pt_timeout,
         known=known,
     )
-
-
-def _absolute(program: str) -> str:
-    """Programs are started elsewhere than here."""
-    return os.path.abspath(program) if Path(program).exists() and os.sep in program else program
 
 
 @define(kw_only=True, eq=False)

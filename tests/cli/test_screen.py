@@ -94,6 +94,16 @@ def test_there_may_be_no_colour(terminal: Terminal, monkeypatch: pytest.MonkeyPa
     assert "31m" not in terminal.getvalue()
 
 
+def test_no_colour_that_says_nothing_is_none(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty variable counts as none (no-color.org)."""
+    monkeypatch.setenv("NO_COLOR", "")
+    with open_screen(terminal) as screen:
+        screen.line("one", "bad")
+    assert "31m" in terminal.getvalue()
+
+
 def test_a_dumb_terminal_is_as_good_as_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     assert not open_screen(Terminal()).live

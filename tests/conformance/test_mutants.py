@@ -48,6 +48,7 @@ async def judged(mutant: Mutant) -> Judged:
         role=Role(mutant.role),
         dialect=next(each for each in DIALECTS if each.version == mutant.dialect),
         extra={"MUTANT": mutant.name} if mutant.name else {},
+        required=frozenset(mutant.required),
         timeout=PATIENCE if mutant.name else 10.0,
     )
     wanted = [mutant.case]

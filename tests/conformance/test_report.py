@@ -51,7 +51,8 @@ def test_a_suite_is_an_area_in_one_edition() -> None:
     assert socks["timestamp"] == "2026-01-02T03:04:05"
     properties = {each.get("name"): each.get("value") for each in found[1][0]}
     assert properties == {
-        "program": "./pt.bin 1.0",
+        "program": "./pt.bin",
+        "version": "1.0",
         "what": "client a",
         "dialect": "1",
         "ptipc": "0.1.0",

@@ -18,6 +18,8 @@ class Mutant:
     case: str
     """The case that it fails; NOT_STARTED: it is not judged at all, and that is said."""
     dialect: str = "1"
+    required: tuple[str, ...] = ()
+    """What its author claims that it is capable of."""
 
     @property
     def role(self) -> str:
@@ -189,5 +191,9 @@ _CAUGHT_IN_2 = {
 
 MUTANTS = [Mutant(name, case) for name, case in _CAUGHT.items()]
 MUTANTS += [Mutant(name, case, "2") for name, case in _CAUGHT_IN_2.items()]
+MUTANTS += [
+    Mutant("grants-first", "client.socks.refused", required=("dials",)),
+    Mutant("failure-silent", "client.socks.refused", required=("dials",)),
+]
 if own_address() is not None:  # a machine with nothing but loopback cannot tell
     MUTANTS.append(Mutant("outbound-ignored", "client.socks.outbound"))

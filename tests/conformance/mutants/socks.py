@@ -189,9 +189,14 @@ CODES = {errno.ENETUNREACH: 3, errno.EHOSTUNREACH: 4, errno.ECONNREFUSED: 5, err
 
 
 def connect(stream: socket.socket, dial: Dial, host: str, port: int) -> socket.socket:
+    if broken("grants-first"):
+        stream.sendall(reply(0))
+        return dial(host, port)
     try:
         remote = dial(host, port)
     except (OSError, EOFError, UnicodeError) as error:
+        if broken("failure-silent"):
+            raise Refusal(b"") from None
         if broken("failure-is-fatal"):
             os._exit(1)
         code = CODES.get(getattr(error, "errno", None) or 0, 1)
