@@ -256,5 +256,5 @@ def test_a_run_that_does_not_need_it_pays_nothing_for_it() -> None:
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert found.stdout.strip() == "['ptipc.testing', 'ptipc.testing.plugin']"
+    assert found.stdout.strip() == "['ptipc.doors', 'ptipc.testing', 'ptipc.testing.plugin']"
     assert TRANSPORT.exists()
