@@ -51,6 +51,8 @@ CAPABILITIES: Mapping[str, str] = {
 }
 """What a case may need, and what that means."""
 
+_WORD = "68 65 6c 6c 6f"
+
 _STUN = "00 01 00 00 21 12 a4 42 01 02 03 04 05 06 07 08 09 0a 0b 0c"
 """A message that goes through in each of the modes for datagrams."""
 
@@ -199,7 +201,7 @@ async def _client(stage: Stage) -> set[str]:
     ]
     try:
         outcomes = _outcomes(await play(stage, _case("dial", stage.role, script)))
-        if "echoed" in outcomes:
+        if "echoed" in outcomes and not await _disguises(stage, {"dial": "granted", "within": 5}):
             found.add("relays")
         if "socks5" not in stage.capabilities:
             return found
@@ -257,12 +259,32 @@ async def _server(stage: Stage) -> set[str]:
     """Whether traffic goes through a server, in the way in which the stage is set."""
     if stage.mode.datagrams:
         return await _datagrams(stage)
-    script = [{"ready": True}, {"connect": True, "within": 8}, {"echo": 1000, "within": 3}]
+    connect = {"connect": True, "within": 8}
+    script = [{"ready": True}, connect, {"echo": 1000, "within": 3}]
     try:
         outcomes = _outcomes(await _play(stage, _case("connect", stage.role, script)))
+        relays = "echoed" in outcomes and not await _disguises(stage, connect)
     except (PtipcError, OSError):
         return set()
-    return {"relays"} if "echoed" in outcomes else set()
+    return {"relays"} if relays else set()
+
+
+async def _disguises(stage: Stage, connect: Mapping[str, Any]) -> bool:
+    """Whether other octets arrive than were sent, though an echo of them comes back as they were.
+
+    So it is where a change is its own opposite, as with a key stream for both directions.
+    """
+    script = [
+        {"ready": True},
+        connect,
+        {"accept": True, "within": 2},
+        {"send": _WORD},
+        {"receive": _WORD, "on": "target", "within": 3},
+    ]
+    case = _case("word", stage.role, script)
+    content = {**case.content, "input": {"helpers": {"target": "manual"}}}
+    arrived = _outcomes(await _play(stage, evolve(case, content=content)))[-1]
+    return len(arrived) == len(_WORD) and arrived != _WORD
 
 
 async def _datagrams(stage: Stage) -> set[str]:
