@@ -18,23 +18,27 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from attrs import define, field
 
 from ptipc.cli.checking import (
     NOTHING_SELECTED,
+    PATIENCE,
     Judgement,
     add_judging,
     add_reports,
     add_selection,
     dialects,
+    patience,
     version,
 )
 from ptipc.cli.parsing import DONE, FAILED, NOT_STARTED, Parser, UsageError
 from ptipc.conformance import expectations
 from ptipc.conformance.cases import Case
+from ptipc.conformance.hosts import PLACEHOLDERS, host_cases
 from ptipc.conformance.probing import CAPABILITIES, NotStarted, probe
 from ptipc.conformance.programs import found_from_anywhere, name_of, version_of
 from ptipc.conformance.runner import Runner, cases_for
@@ -54,7 +58,7 @@ VERBS = {
     "server": ("judge a server transport process", "ptipc.cli.check"),
     "host": ("judge a program that starts transport processes", "ptipc.cli.check_host"),
     "adapter": ("judge an implementation in any language", "ptipc.cli.check_adapter"),
-    "list": ("show the cases: id, level, title", "ptipc.cli.check"),
+    "list": ("show what is checked, case by case: id, level, title", "ptipc.cli.check"),
 }
 """What can be checked: in a word, in a sentence, and the module that does it.
 
@@ -103,11 +107,15 @@ def main(options: argparse.Namespace) -> int:
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what ``ptipc check list`` takes."""
-    parser.add_argument("roles", metavar="client|server", nargs="*", help="default: both")
+    parser.epilog = "What an adapter is asked is shown by 'ptipc fixtures list'."
+    parser.add_argument(
+        "subjects", metavar="client|server|host", nargs="*", help="about what (default: all)"
+    )
     parser.add_argument(
         "--capabilities",
         action="store_true",
-        help="show what cases may need of a program instead, and how many of them need it",
+        help="instead, show what cases may need of a program, or else are skipped, and how many "
+        "of them need it",
     )
     add_selection(parser, "all")
     parser.add_argument("--json", action="store_true", help="as JSON, with rule and section")
@@ -116,15 +124,15 @@ def add_list_arguments(parser: argparse.ArgumentParser) -> None:
 def main_list(options: argparse.Namespace) -> int:
     """Show the cases; raises UsageError."""
     editions = {each.version for each in dialects(options, ["all"])}
-    roles = [role.value for role in Role]
-    for role in options.roles:
-        if role not in roles:
-            raise UsageError(f"neither client nor server: {role}")
+    for subject in options.subjects:
+        if subject not in _SUBJECTS:
+            raise UsageError(f"neither client nor server nor host: {subject}")
     found: list[Case] = []
-    for role in options.roles or roles:
-        cases = cases_for(Role(role), None, options.select, options.skip, options.level.upper())
+    for subject in options.subjects or _SUBJECTS:
+        cases = _SUBJECTS[subject](None, options.select, options.skip, options.level.upper())
         found += [case for case in cases if editions & set(case.dialects)]
     if not found:
+        print("ptipc check: no case is selected", file=sys.stderr)
         return NOTHING_SELECTED
     if options.capabilities:
         _list_capabilities(found)
@@ -139,12 +147,23 @@ def main_list(options: argparse.Namespace) -> int:
     return DONE
 
 
+_SUBJECTS: Mapping[str, Callable[..., tuple[Case, ...]]] = {
+    "client": partial(cases_for, Role.CLIENT),
+    "server": partial(cases_for, Role.SERVER),
+    "host": partial(host_cases, None),
+}
+"""About what there are cases, and which they are."""
+
+
 def _list_capabilities(cases: Sequence[Case]) -> None:
     needed = Counter(need for case in cases for need in case.content.get("needs", ()))
-    width = max(len(name) for name in CAPABILITIES)
-    for name, meaning in CAPABILITIES.items():
+    # What a host needs is something in its command that is filled in.
+    said = {name: (name, meaning) for name, meaning in CAPABILITIES.items()}
+    said |= {name: (f"{{{name}}}", meaning) for name, meaning in PLACEHOLDERS.items()}
+    width = max(len(written) for written, _ in said.values())
+    for name, (written, meaning) in said.items():
         if needed[name]:
-            print(f"{name:<{width}}  {needed[name]:>3}  {meaning}")
+            print(f"{written:<{width}}  {needed[name]:>3}  {meaning}")
 
 
 def _listed(case: Case) -> dict[str, Any]:
@@ -192,7 +211,8 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="what a connection of the transport needs, for the target of the tester",
+        help="what a connection of the transport needs, for the target of the tester; may be "
+        "repeated, like the next two",
     )
     running.add_argument(
         "--option",
@@ -217,7 +237,7 @@ def add_client_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=float,
-        default=10.0,
+        default=PATIENCE,
         help="how long the program may take for one thing (default: %(default)g)",
     )
     running.add_argument(
@@ -247,7 +267,7 @@ def main_server(options: argparse.Namespace) -> int:
 
 def _judge(options: argparse.Namespace, role: Role) -> int:
     if not options.command_line:
-        raise UsageError("no program: write it behind --")
+        raise UsageError("no program: write it behind --, at the end: NAME -- PROGRAM")
     if options.timeout <= 0 or options.jobs <= 0:
         raise UsageError("--timeout and --jobs are more than 0")
     for name in options.require:
@@ -398,7 +418,7 @@ class _Check:
 
     def _reproduction(self, case: Case, dialect: Dialect) -> str:
         options = self.options
-        words = ["ptipc", "check", self.role.value, options.names]
+        words = ["ptipc", "check", self.role.value, options.names, "-v"]
         if dialect is not PT1:  # which is what is checked where nothing is said
             words += ["--dialect", dialect.version]
         if options.mode != Mode.SOCKS5.value:
@@ -407,6 +427,7 @@ class _Check:
             words += [word for value in getattr(options, flag) for word in (f"--{flag}", value)]
         if options.peer is not None:
             words += ["--peer", options.peer]
+        words += patience(options, PATIENCE)
         return shlex.join([*words, "--select", case.id, "--", *options.command_line])
 
     def _tell_lacking(self, stage: Stage) -> None:
@@ -419,6 +440,11 @@ class _Check:
         command = visible(shlex.join(self.options.command_line))
         print(f"ptipc check: {command} did not start in {dialect}:", file=sys.stderr)
         print(f"  {visible(error.reason)}", file=sys.stderr)
+        if error.transcript.entries:
+            letter = "C" if self.role is Role.CLIENT else "S"
+            lines = f"VERSION, '{letter}METHOD {self._names[0]} ...' and {letter}METHODS DONE"
+            hint = "" if self.options.verbose else "; -v shows the conversation"
+            print(f"  a host waits for {visible(lines)}{hint}", file=sys.stderr)
         if self.options.verbose:
             for line in wire_lines(error.transcript):
                 print(f"  {line}", file=sys.stderr)

@@ -17,6 +17,7 @@ from ptipc.cli.checking import (
     add_reports,
     add_selection,
     dialects,
+    patience,
     version,
 )
 from ptipc.cli.parsing import NOT_STARTED, UsageError
@@ -29,9 +30,16 @@ from ptipc.conformance.runs import Run, visible
 __all__ = ["add_adapter_arguments", "main_adapter"]
 
 
+_PROTOCOL = (
+    "an adapter answers JSON with JSON, line by line, as the README of spec-fixtures says; "
+    "'ptipc adapter' is one"
+)
+
+
 def add_adapter_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.usage = f"{parser.prog} [options] -- ADAPTER [ARGUMENT ...]"
+    parser.description = f"{parser.description} {_PROTOCOL[0].upper()}{_PROTOCOL[1:]}."
     add_selection(parser, "all")
     asking = parser.add_argument_group("the adapter")
     asking.add_argument(
@@ -39,7 +47,7 @@ def add_adapter_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=float,
         default=PATIENCE,
-        help="how long an answer may take (default: %(default)g)",
+        help="how long an answer may take, but that to start (default: %(default)g)",
     )
     asking.add_argument(
         "-j",
@@ -58,13 +66,16 @@ def main_adapter(options: argparse.Namespace) -> int:
     editions = dialects(options, ["all"])
     judgement = Judgement(options=options)
     if not options.command_line:
-        raise UsageError("no adapter: write it behind --")
+        raise UsageError("no adapter: write it behind --, at the end")
     began = time.monotonic()
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
         adapter = Adapter(options.command_line, patience=options.timeout)
     except AdapterError as error:
-        return _gave_up(options, error)
+        status = _gave_up(options, error)
+        if not isinstance(error.__cause__, OSError):
+            print(f"  {_PROTOCOL}", file=sys.stderr)
+        return status
     implementation = adapter.implementation
     least = LEVELS.index(options.level.upper())
     cases = [
@@ -85,8 +96,9 @@ def main_adapter(options: argparse.Namespace) -> int:
     judgement.expect(case for case, _ in tasks)
 
     def reproduce(case: Case) -> str:
-        words = ["ptipc", "check", "adapter", "--select", case.id, "--", *options.command_line]
-        return shlex.join(words)
+        words = ["ptipc", "check", "adapter", "-v", *patience(options, PATIENCE)]
+        words += [word for text in options.dialect for word in ("--dialect", text)]
+        return shlex.join([*words, "--select", case.id, "--", *options.command_line])
 
     gave_up: AdapterError | None = None
     verdicts = interview(

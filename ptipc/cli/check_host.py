@@ -10,18 +10,22 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from attrs import define, field
 
 from ptipc.cli.checking import (
     NOTHING_SELECTED,
+    PATIENCE,
     Judgement,
     add_judging,
     add_reports,
     add_selection,
     dialects,
+    patience,
     version,
 )
 from ptipc.cli.parsing import DONE, NOT_STARTED, UsageError
@@ -44,16 +48,21 @@ from ptipc.core.dialects import Dialect, Role
 
 __all__ = ["add_host_arguments", "main_host"]
 
+WIDTH = 78
+
 
 def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.usage = f"{parser.prog} [options] -- HOST [ARGUMENT ...]"
     parser.description = (
         "Judge a host: it is started with a transport process of ours, which plays a script. What "
-        "stands in braces in its arguments, or in a --file, is filled in: "
-        + "; ".join(f"{{{name}}}: {what}" for name, what in PLACEHOLDERS.items())
-        + ". A line of a file, or an argument, for which a case has nothing is left out."
+        "stands in braces in its arguments, or in a --file, is filled in (see below); a line of a "
+        "file, or an argument, for which a case has nothing is left out."
     )
+    # The epilog is a table; argparse would make one paragraph of it.
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description, WIDTH)
+    parser.epilog = "\n".join(["what stands in braces:", *_placeholders()])
     add_selection(parser, "1")
     running = parser.add_argument_group("the host")
     running.add_argument(
@@ -83,7 +92,7 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="SECONDS",
         type=float,
-        default=10.0,
+        default=PATIENCE,
         help="how long the host may take for one thing (default: %(default)g)",
     )
     running.add_argument(
@@ -96,6 +105,12 @@ def add_host_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_judging(parser)
     add_reports(parser)
+
+
+def _placeholders() -> Iterator[str]:
+    for name, what in PLACEHOLDERS.items():
+        head = f"  {{{name}}}"
+        yield textwrap.fill(f"{head:<20} {what}", WIDTH, subsequent_indent=" " * 21)
 
 
 def main_host(options: argparse.Namespace) -> int:
@@ -231,7 +246,7 @@ class _Check:
 
     def _command(self, case: Case, dialect: Dialect) -> str:
         options = self.options
-        words = ["ptipc", "check", "host"]
+        words = ["ptipc", "check", "host", "-v"]
         if options.dialect:
             words += ["--dialect", dialect.version]
         if options.role != "client":
@@ -240,6 +255,7 @@ class _Check:
             words += ["--name", options.name]
         for flag, values in (("--file", options.file), ("--env", options.env)):
             words += [word for value in values for word in (flag, value)]
+        words += patience(options, PATIENCE)
         return shlex.join([*words, "--select", case.id, "--", *options.command_line])
 
     def _tell_not_started(self, dialect: Dialect, error: NotLaunched) -> None:

@@ -24,16 +24,21 @@ from ptipc.core.dialects import DIALECTS, Dialect, dialect_for
 __all__ = [
     "NOTHING_SELECTED",
     "OUR_FAULT",
+    "PATIENCE",
     "Judgement",
     "add_judging",
     "add_reports",
     "add_selection",
     "dialects",
+    "patience",
     "version",
 ]
 
 NOTHING_SELECTED, OUR_FAULT = 4, 5
 """The exit statuses of ``ptipc check`` besides those of every command."""
+
+PATIENCE = 10.0
+"""How many seconds a program has for one thing, unless it is said."""
 
 PAUSE = 5.0
 """How many seconds there are between two lines that tell how far it has come."""
@@ -60,13 +65,17 @@ def add_selection(parser: argparse.ArgumentParser, default: str) -> None:
         help="only these cases: an id, the beginning of one up to a dot, or with * and ?",
     )
     parser.add_argument(
-        "--skip", metavar="PATTERN", action="append", default=[], help="not these cases"
+        "--skip",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="not these cases; both may be repeated",
     )
     parser.add_argument(
         "--level",
         choices=[level.lower() for level in LEVELS],
         default="interop",
-        help="the least binding rules to check (default: all)",
+        help="leave out the rules that bind less than this (default: interop, so none)",
     )
     parser.add_argument(
         "--dialect",
@@ -81,15 +90,25 @@ def add_selection(parser: argparse.ArgumentParser, default: str) -> None:
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """What counts, and which failures are known."""
     judging = parser.add_argument_group("the judgement")
-    judging.add_argument("--strict", action="store_true", help="SHOULD counts as much as MUST")
+    judging.add_argument(
+        "--strict",
+        action="store_true",
+        help="SHOULD counts as much as MUST; without it, only a MUST that is broken is a failure",
+    )
     judging.add_argument(
         "-x", "--stop", action="store_true", help="stop at the first case that fails"
     )
     judging.add_argument(
-        "--expect", metavar="FILE", type=Path, help="a list of failures that are known"
+        "--expect",
+        metavar="FILE",
+        type=Path,
+        help="a list (TOML) of failures that are known: only others count, and those in it that "
+        "have gone",
     )
     judging.add_argument(
-        "--update-expect", action="store_true", help="write that list as the program is now"
+        "--update-expect",
+        action="store_true",
+        help="write that list as the program is now; what it gives as reasons stays",
     )
 
 
@@ -102,7 +121,9 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=Path,
-        help=f"write a report; its name ends in {', '.join(report.SUFFIXES)}",
+        help="write a report; the end of its name says which: "
+        + ", ".join(f"{suffix} {format}" for suffix, format in report.SUFFIXES.items())
+        + "; may be repeated",
     )
     for name, (_, what) in _FORMATS.items():
         reports.add_argument(f"--{name}", metavar="FILE", type=Path, help=what)
@@ -115,10 +136,10 @@ def add_reports(parser: argparse.ArgumentParser) -> None:
 
 
 _FORMATS = {
-    "json": ("jsonl", "every verdict with its transcript, as JSON lines"),
+    "json": ("jsonl", "JSON lines: every verdict with its transcript, for ptipc report"),
     "junit": ("junit", "XML for a CI server"),
     "markdown": ("markdown", "a summary for a page of CI"),
-    "html": ("html", "a page to read"),
+    "html": ("html", "a page to read in a browser, with every transcript"),
 }
 """The reports with a flag of their own: the format, and what it is for."""
 
@@ -135,6 +156,11 @@ def dialects(options: argparse.Namespace, default: Sequence[str]) -> list[Dialec
             raise UsageError(f"not an edition: {token}")
         found.append(next(each for each in DIALECTS if each.edition == named.edition))
     return found
+
+
+def patience(options: argparse.Namespace, usual: float) -> list[str]:
+    """The words that give a program as long as it has now, in a command that shows it again."""
+    return [] if options.timeout == usual else ["--timeout", f"{options.timeout:g}"]
 
 
 def _formats(options: argparse.Namespace) -> list[tuple[Path, str]]:
@@ -205,16 +231,16 @@ class Judgement:
             return evolve(excused, excuse="the case is newer than the list of what is expected")
         return excused
 
-    def _named(self, verdict: Verdict) -> Verdict:
-        """A verdict, with the quirk if this is one that is known of the program."""
+    def _named(self, verdict: Verdict, version: str) -> Verdict:
+        """A verdict, with the quirk if this is one that is known of a version of the program."""
         if verdict.outcome is not Outcome.FAILED or verdict.reason:
             return verdict
-        command = self.options.command_line
-        return evolve(verdict, reason=known(self._quirks, command, verdict.id, verdict.dialect))
+        said = known(self._quirks, self.options.command_line, verdict.id, verdict.dialect, version)
+        return evolve(verdict, reason=said)
 
     def add(self, verdict: Verdict) -> bool:
         """Take a verdict, show how far it has come, and return whether it is time to stop."""
-        judged = self._named(self.excused(verdict))
+        judged = self.excused(verdict)
         self.verdicts.append(judged)
         fails = mark_of(judged, self.options.strict).fails
         self._bad += fails
@@ -239,7 +265,8 @@ class Judgement:
     def finish(self, run: Run) -> int:
         """Write the reports on a run, to which the verdicts are added; return the exit status."""
         options = self.options
-        run = evolve(run, strict=options.strict, verdicts=self.verdicts)
+        named = [self._named(verdict, run.version) for verdict in self.verdicts]
+        run = evolve(run, strict=options.strict, verdicts=named)
         for path, format in self._formats:
             report.write([run], path, format)
         bad = any(mark_of(verdict, run.strict).fails for verdict in run.verdicts)

@@ -44,9 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_directory(chosen)
     chosen.set_defaults(do=_lint)
 
-    chosen = actions.add_parser("coverage", help="which statements of the documents are proved")
+    chosen = actions.add_parser("coverage", help="which statements of the documents cases prove")
     chosen.add_argument(
-        "--missing", action="store_true", help="list those that are not, and those that need not be"
+        "--missing",
+        action="store_true",
+        help="list those that none proves, and those that need no proof, with the reason",
     )
     _add_directory(chosen)
     chosen.set_defaults(do=_coverage)
@@ -125,10 +127,17 @@ def _lint(options: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
+_LEGEND = """\
+Statements of each edition, and of the documents beside them (as that of the
+Extended ORPort), by how binding they are; DEF: they just say what there is.
+yes: a case proves it; no: none does; exc: none does, for a reason (--missing)."""
+
+
 def _coverage(options: argparse.Namespace) -> int:
     directory = options.directory or fixtures_directory()
     found = list(states(statements(directory), load(directory=directory)))
     print(table(found))
+    print(f"\n{_LEGEND}")
     missing = [each for each in found if each.missing]
     if options.missing:
         for each in missing:

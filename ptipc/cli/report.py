@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="JSON lines, as ptipc check writes them; the programs of several files are compared",
+        help="JSON lines, as ptipc check --json writes them; the programs of several files are "
+        "compared",
     )
     suffixes = ", ".join(f"{suffix} {format}" for suffix, format in SUFFIXES.items())
     parser.add_argument(

@@ -77,7 +77,9 @@ class Implementation:
     def from_json(cls, told: Mapping[str, Any]) -> Implementation:
         """Read what was said at the start; raises ValueError for anything else."""
         if told.get("version") != PROTOCOL:
-            raise ValueError(f"the version is not {PROTOCOL}: {told.get('version')!r}")
+            raise ValueError(
+                f"the version of the protocol is not {PROTOCOL}: {told.get('version')!r}"
+            )
         words = {key: told.get(key, "") for key in ("name", "implementation", "language")}
         lists = {"ops": told.get("ops", []), "dialects": told.get("dialects", [])}
         lists["ways"] = told.get("ways", list(WAYS))
@@ -190,7 +192,8 @@ class Adapter:
             try:
                 self.implementation = Implementation.from_json(told)
             except ValueError as error:
-                raise AdapterError(f"its answer to start: {error}") from error
+                said = canonical(told)[:200]
+                raise AdapterError(f"its answer to start: {error}: {said}") from error
         except AdapterError:
             self.kill()
             self.close()

@@ -76,7 +76,7 @@ def _hear(want: str, outcome: str, *_: Any) -> Problem | None:
 
 
 def _exit(want: Any, outcome: str, *_: Any) -> Problem | None:
-    return Problem("the process ends", _in_words(outcome)) if outcome == "timeout" else None
+    return Problem("the process ends", "it is still running") if outcome == "timeout" else None
 
 
 def _receive(want: Any, outcome: str, step: Mapping[str, Any], *_: Any) -> Problem | None:
@@ -142,7 +142,7 @@ def _closed(want: Any, outcome: str, step: Mapping[str, Any], *_: Any) -> Proble
     before = " ".join(octets)
     if end in right and (not before or (step.get("goodbye") and not _grants(before))):
         return None
-    return Problem("the connection is closed", _in_words(outcome))
+    return Problem("the connection is closed", _in_words(outcome, late="it stays open"))
 
 
 def _grants(octets: str) -> bool:
@@ -184,11 +184,13 @@ _WORDS = {
 }
 
 
-def _in_words(outcome: str) -> str:
+def _in_words(outcome: str, late: str = _WORDS["timeout"]) -> str:
+    """How a step ended, for a person; ``late``: what it means that nothing came in time."""
     octets = outcome.split()
-    text = _WORDS.get(outcome, outcome)
-    if len(octets) > 1 and len(octets[0]) == 2 and octets[-1] in _WORDS:
-        return f"{' '.join(octets[:-1])}, then {_WORDS[octets[-1]]}"
+    words = {**_WORDS, "timeout": late}
+    text = words.get(outcome, outcome)
+    if len(octets) > 1 and len(octets[0]) == 2 and octets[-1] in words:
+        return f"{' '.join(octets[:-1])}, then {words[octets[-1]]}"
     if outcome.startswith("05 ") and len(octets) >= 10:
         return f"{outcome}{_code_words(int(octets[1], 16))}"
     return text or "nothing"
@@ -260,9 +262,8 @@ def _says(want: Sequence[Any], transcript: Transcript) -> Problem | None:
                 at = found + 1
                 break
         else:
-            where = "" if stream == "stdout" else f" on {' or '.join(streams)}"
             behind = f", behind {lines[at - 1].text!r}" if at else ""
-            return Problem(f"{pattern!r}{where}{behind}", _spoken(transcript))
+            return Problem(f"{pattern!r} on {' or '.join(streams)}{behind}", _spoken(transcript))
     return None
 
 
@@ -395,18 +396,27 @@ _EXPECTATIONS: Mapping[str, Callable[[Any, Transcript], Problem | None]] = {
 
 
 def sent_words(case: Case, transcript: Transcript) -> str:
-    """What was special about what the program was given."""
+    """What was special about what the program was given; the settings, if nothing was."""
     given = fill(case.content.get("input", {}), transcript.launch.get("values", {}))
-    words: list[str] = []
     launch = transcript.launch
+    settings = [f"{name}={text}" for name, text in launch.get("set", {}).items()]
+    settings += launch.get("argv", [])
+    words = [f"{name}={_brief(told)}" for name, told in given.get("told", {}).items()]
+    if given.get("foreign"):
+        words += [f"{name}={text}" for name, text in launch.get("extra", {}).items()]
+    words += map(_brief, given.get("pt", ()))
     named = {**given.get("settings", {}), **given.get("raw", {})}
     if named or given.get("set") or given.get("unset") or given.get("argv"):
-        words += [f"{name}={text}" for name, text in launch.get("set", {}).items()]
-        words += launch.get("argv", [])
+        words += settings
     for entry in transcript.find("port", "stdin", "signal", "target"):
         if entry.who == "tester" and entry.event in ("sent", "closed", "end", "reset", "SIGNAL"):
             words.append(entry.text or entry.event)
-    return " ".join(words)
+    return " ".join(words or settings)
+
+
+def _brief(told: Any) -> str:
+    text = told if isinstance(told, str) else json.dumps(told)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def judge(case: Case, transcript: Transcript) -> Problem | None:

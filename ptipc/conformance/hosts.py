@@ -88,20 +88,20 @@ def placeholders_in(text: str) -> list[str]:
 
 
 def host_cases(
-    role: str,
-    dialect: str,
+    role: str | None,
+    dialect: str | None,
     wanted: Sequence[str] = (),
     unwanted: Sequence[str] = (),
     level: str = "INTEROP",
 ) -> tuple[Case, ...]:
-    """The cases about hosts of transport processes in a role."""
+    """The cases about hosts of transport processes in a role, in an edition; None: in any."""
     least = LEVELS.index(level)
     found = (
         case
         for case in load(["process"])
         if case.op == "process/host"
-        and case.content["input"].get("role", "client") == role
-        and dialect in case.dialects
+        and role in (None, case.content["input"].get("role", "client"))
+        and (dialect is None or dialect in case.dialects)
         and LEVELS.index(case.level) <= least
     )
     return select(found, wanted, unwanted)

@@ -49,16 +49,24 @@ def quirks(directory: Path | None = None) -> tuple[Quirk, ...]:
     return tuple(found)
 
 
-def known(quirks: Iterable[Quirk], command: Sequence[str], case: str, dialect: str) -> str:
+def known(
+    quirks: Iterable[Quirk], command: Sequence[str], case: str, dialect: str, version: str = ""
+) -> str:
     """What is known of the program in a command when it deviates from a case, in words, if it is.
 
-    A program is known by the name of its file, and there is no telling which version of it that is.
+    A program is known by the name of its file.  If its version is known, what is known of just that
+    one is told; or else what is known of others, and that this one is another.
     """
     names = {Path(word).name.removesuffix(".exe") for word in command}
-    return "; ".join(
-        f"known of {quirk.program} {quirk.version}: {quirk.does}"
+    found = [
+        quirk
         for quirk in quirks
         if quirk.case == case
         and quirk.program in names
         and (not quirk.dialects or dialect in quirk.dialects)
+    ]
+    same = [quirk for quirk in found if quirk.version == version]
+    other = f" (this is {version})" if version and not same else ""
+    return "; ".join(
+        f"known of {quirk.program} {quirk.version}{other}: {quirk.does}" for quirk in same or found
     )

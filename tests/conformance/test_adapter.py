@@ -72,7 +72,7 @@ def address_question() -> Question:
 
 def test_everything_that_we_support_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """Every case that is no process, in every edition, through the protocol."""
-    assert main(["check", "adapter", "-j", "2", "--", *OURS]) == 0
+    assert main(["check", "adapter", "-j", "2", "--timeout", "60", "--", *OURS]) == 0
     summary = capsys.readouterr().out.splitlines()[-1]
     count = sum(len(case.dialects) for case in load(["codec", "config", "wire", "session"]))
     assert summary.startswith(f"{count} checked: {count} passed")
@@ -342,6 +342,8 @@ def test_a_failure_is_told_with_the_command_that_repeats_it(
     command = adapter("told['ok'] = 'wrong'")
     report = tmp_path / "report.jsonl"
     arguments = [
+        "--dialect",
+        "1",
         "--select",
         "address",
         "-x",
@@ -355,7 +357,7 @@ def test_a_failure_is_told_with_the_command_that_repeats_it(
     ]
     assert main(["check", "adapter", *arguments]) == 1
     told = capsys.readouterr().out
-    assert "ptipc check adapter --select address." in told
+    assert "ptipc check adapter -v --dialect 1 --select address." in told
     assert '"wrong"' in told
     failed = [json.loads(line) for line in report.read_text().splitlines()[1:]]
     assert [each["outcome"] for each in failed].count("failed") == 1

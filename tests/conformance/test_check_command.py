@@ -50,7 +50,7 @@ def talker(*lines: str) -> list[str]:
 
 
 LINES = ("VERSION 1", "CMETHOD foo socks5 127.0.0.1:9", "CMETHODS DONE")
-QUICK = ("--timeout", "1")
+QUICK = ("--timeout", "3")
 """There is nothing to wait for in such a program."""
 
 
@@ -109,7 +109,7 @@ def test_what_is_required_is_not_skipped(capsys: pytest.CaptureFixture[str]) -> 
     assert check(*words, *refused, "--require", "dials", program=talker(*LINES)) == 1
     said = capsys.readouterr()
     assert "FAIL  MUST client.socks.refused" in said.out
-    assert "--require dials --select client.socks.refused -- " in said.out
+    assert f"--require dials {' '.join(QUICK)} --select client.socks.refused -- " in said.out
     assert check(*words, *once, "--require", "dials", program=talker(*LINES)) == 1
     assert "PT 1 it shows nothing of what --require dials says" in capsys.readouterr().err
 
@@ -167,7 +167,13 @@ def test_a_failure_is_told_with_the_command_that_shows_it(
     assert "FAIL  MUST client.start.once" in said
     assert "'CMETHODS DONE'" in said
     assert "breaks    tor" in said
-    assert f"ptipc check client foo --select client.start.once -- {shlex.join(program)}" in said
+    selected = ["--select", "client.start.once"]
+    shown = shlex.join(["client", "foo", "-v", *QUICK, *selected, "--", *program])
+    assert f"        ptipc check {shown}\n" in said
+    assert check(*shlex.split(shown)) == 1
+    again = capsys.readouterr().out
+    assert "FAIL  MUST client.start.once" in again
+    assert "stdout line             CMETHODS DONE" in again
 
 
 def test_a_should_fails_only_if_we_are_strict(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,6 +221,8 @@ def test_a_program_that_does_not_start(capsys: pytest.CaptureFixture[str]) -> No
     assert check(*words, program=SILENT) == 3
     said = capsys.readouterr()
     assert "it says 'VERSION 1' and ends with exit 0" in said.err
+    waiting = "a host waits for VERSION, 'CMETHOD foo ...' and CMETHODS DONE"
+    assert said.err.count(waiting) == 1, "of what was not even started nothing is awaited"
     assert said.out == ""
     assert check(*words, "-v", program=SILENT) == 3
     assert "stdout line" in capsys.readouterr().err
@@ -239,6 +247,7 @@ def test_an_edition_that_a_program_does_not_speak(capsys: pytest.CaptureFixture[
 def test_nothing_selected_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
     assert check("client", "hello", "--select", "no.such.case", program=HELLO) == 4
     assert check("list", "--select", "no.such.case") == 4
+    assert capsys.readouterr().err.count("no case is selected") == 2
 
 
 def test_a_list_of_known_failures_is_written_and_obeyed(
@@ -286,6 +295,8 @@ def test_what_cases_need_can_be_listed(capsys: pytest.CaptureFixture[str]) -> No
     assert "dials " in said
     assert "it connects to the target that SOCKS names" in said
     assert "http-proxy" not in said
+    assert check("list", "host", "--capabilities", "--select", "host.outbound") == 0
+    assert "{outbound_v6} " in capsys.readouterr().out
 
 
 def test_the_cases_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,6 +306,8 @@ def test_the_cases_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(capsys.readouterr().out)
     assert {"id", "title", "level", "rule", "section", "requirements", "dialects"} == set(listed[0])
     assert len(listed) > 250
+    assert check("list", "host", "--select", "host.start") == 0
+    assert "host.start.inherited" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")

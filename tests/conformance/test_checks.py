@@ -135,7 +135,7 @@ def test_a_step_that_came_out_right(step: dict[str, Any], outcome: str) -> None:
         ({"ready": True}, "timeout", "DONE is said", "no answer in time"),
         ({"running": True}, "gone", "the process goes on", "the process had ended"),
         ({"hear": "A*"}, "gone", "a line 'A*'", "the process had ended"),
-        ({"exit": True}, "timeout", "the process ends", "no answer in time"),
+        ({"exit": True}, "timeout", "the process ends", "it is still running"),
         ({"connect": True}, "not-opened", "accepted", "not accepted"),
         ({"connect": "not-opened"}, "opened", "not accepted", "accepted"),
         ({"accept": "not-accepted"}, "accepted", "does not connect", "connects"),
@@ -152,6 +152,7 @@ def test_a_step_that_came_out_right(step: dict[str, Any], outcome: str) -> None:
         ({"closed": True}, "05 ff eof", "is closed", "05 ff, then"),
         ({"closed": True, "goodbye": True}, f"{GRANTED} eof", "is closed", "05 00"),
         ({"closed": "eof"}, "reset", "is closed", "was reset"),
+        ({"closed": True}, "05 ff timeout", "is closed", "05 ff, then it stays open"),
         ({"quiet": 1.0}, "61", "nothing is sent", "61"),
         ({"dial": "granted"}, "refused 05", "granted", "refused 05"),
         ({"dial": "refused"}, "timeout", "by a reply", "no answer"),
@@ -349,7 +350,7 @@ def test_the_first_step_that_fails_is_the_verdict() -> None:
     )
     assert found is not None
     assert found.expected == "the process ends"
-    assert found.got == "no answer in time: VERSION 1; and goes on"
+    assert found.got == "it is still running: VERSION 1; and goes on"
 
 
 def test_a_verdict_has_what_a_person_needs() -> None:
@@ -380,4 +381,23 @@ def test_the_settings_of_a_case_are_part_of_what_was_sent() -> None:
     special = case()
     special.content["input"]["raw"] = {"proxy": "x"}
     assert verdict_of(special, "1", played).sent == "TOR_PT_PROXY=x -mode STUN"
-    assert verdict_of(case(), "1", played).sent == ""
+
+
+def test_where_nothing_is_special_the_settings_are_what_was_sent() -> None:
+    """Somebody who reads the finding does not know what a launch is like."""
+    played = transcript(set={"TOR_PT_STATE_LOCATION": "/s"})
+    assert verdict_of(case(), "1", played).sent == "TOR_PT_STATE_LOCATION=/s"
+
+
+def test_what_a_host_was_told_and_heard_is_what_was_sent() -> None:
+    told = {"mode": "STUN", "args": [["k", "v"]]}
+    about_host = case(input={"told": told, "foreign": True, "pt": [{"say": ["x" * 300]}]})
+    assert verdict_of(about_host, "1", transcript(extra={"TOR_PT_ORPORT": "y"})).sent == (
+        'mode=STUN args=[["k", "v"]] TOR_PT_ORPORT=y {"say": ["' + "x" * 190 + "..."
+    )
+
+
+def test_it_is_told_on_which_stream_a_line_belongs() -> None:
+    found = judge(case([], {"says": ["ENV-ERROR*"]}), transcript(*said("VERSION 1")))
+    assert found is not None
+    assert found.expected == "'ENV-ERROR*' on stdout"
