@@ -20,6 +20,7 @@ __all__ = [
     "address_of",
     "bound_address",
     "concerns_one",
+    "free_address",
     "listening_socket",
     "literal",
     "look_up",
@@ -37,6 +38,12 @@ FAREWELL: Final = 1.0
 
 IGNORED: Final = 1 << 20
 """How many octets it may send meanwhile."""
+
+_QUIET: Final = (20_000, 32_000)
+"""Between these no system looks for a port when a program asks for any."""
+
+_NOT_FREE: Final = (errno.EADDRINUSE, errno.EACCES)
+"""What is wrong with a port that somebody has, and on Windows with one that is set aside."""
 
 Place: TypeAlias = tuple[int, tuple[Any, ...]]
 """What the operating system calls an address: a family, and an IP address with more numbers."""
@@ -122,3 +129,23 @@ def look_up(target: Address, kind: socket.SocketKind) -> list[Place]:
 
 def _family(address: Address) -> int:
     return socket.AF_INET6 if ":" in address.host else socket.AF_INET
+
+
+def free_address(host: str = "127.0.0.1") -> Address:
+    """An address that was free a moment ago, for programs that are told where to listen.
+
+    It is none that somebody else may be given before the program has it.  Raises OSError, also if
+    the IP address is none of this machine.
+    """
+    import random  # slow to import, and no transport process needs it
+
+    for port in random.sample(range(*_QUIET), 100):
+        with socket.socket(_family(Address(host, port))) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                if error.errno in _NOT_FREE:
+                    continue
+                raise
+            return Address(host, port)
+    raise OSError(f"no port is free between {_QUIET[0]} and {_QUIET[1]}")

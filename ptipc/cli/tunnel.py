@@ -41,6 +41,7 @@ from ptipc.core.launch import Client, LaunchSettings, Plan, plan
 from ptipc.core.messages import SMethod
 from ptipc.core.settings import parameter_for
 from ptipc.osdep import State
+from ptipc.sockets import free_address
 
 __all__ = ["add_arguments", "main"]
 
@@ -281,7 +282,7 @@ def _server(options: argparse.Namespace, **common: Any) -> Tunnel:
     try:
         settings["state"] = str(state.directory())
         # The process is started again with the same settings, and shall then have the same port.
-        listen = options.listen if options.listen.port else _with_free_port(options.listen)
+        listen = options.listen if options.listen.port else free_address(options.listen.host)
     except OSError as error:
         raise UsageError(f"{options.listen}" if error.filename is None else str(error)) from None
     tunnel = _ServerEnd(
@@ -295,13 +296,6 @@ def _server(options: argparse.Namespace, **common: Any) -> Tunnel:
     )
     tunnel.plan(_LOCAL).invocation()  # what cannot be said is better refused now
     return tunnel
-
-
-def _with_free_port(listen: Address) -> Address:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family) as found:
-        found.bind((listen.host, 0))
-        return Address(listen.host, found.getsockname()[1])
 
 
 @define(eq=False, kw_only=True)

@@ -20,7 +20,6 @@ from typing import Any, cast
 from attrs import define, field
 
 from ptipc.conformance import scripted
-from ptipc.conformance.addresses import free_address
 from ptipc.conformance.cases import LEVELS, Case, fill, load, select
 from ptipc.conformance.launching import Launch
 from ptipc.conformance.links import Link
@@ -31,6 +30,7 @@ from ptipc.conformance.stage import Stage
 from ptipc.core.codecs import Address
 from ptipc.core.dialects import Role
 from ptipc.osdep import WINDOWS
+from ptipc.sockets import free_address
 
 __all__ = [
     "PLACEHOLDERS",

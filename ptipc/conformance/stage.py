@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import define, field
 
-from ptipc.conformance.addresses import Taken, free_address
+from ptipc.conformance.addresses import Taken
 from ptipc.conformance.cases import fill
 from ptipc.conformance.checks import OR
 from ptipc.conformance.launching import Launch, launch_of
@@ -31,6 +31,7 @@ from ptipc.core.errors import PtipcError
 from ptipc.core.escapes import NO_ARGS, Args
 from ptipc.core.messages import CMethod, SMethod
 from ptipc.core.socks import SocksInitiator
+from ptipc.sockets import free_address
 
 __all__ = ["Front", "Pooled", "Scene", "Stage"]
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ptipc.core.codecs import Address
+from ptipc.sockets import free_address
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 IMPATIENT = (0.05, 0.05)
 """How long a process that will not end by itself is waited for."""
+PATIENT = (60.0, 60.0)
+"""How long one is waited for that will: however busy the machine is, it ends in good order."""
 
 
 def program(name: str, *words: str) -> list[str]:
@@ -162,9 +164,10 @@ def nothing_left() -> Iterator[list[int]]:
     yield pids
     for pid in pids:
         wait_until(lambda pid=pid: session_of(pid) == [])  # type: ignore[misc]
-    assert children() == before[1]
+    # What an earlier test has left may be gone by now.
+    assert {*children()} <= {*before[1]}
     wait_until(lambda: threading.active_count() == 1)
-    assert descriptors().keys() == before[0].keys(), descriptors()
+    assert descriptors().keys() <= before[0].keys(), descriptors()
 
 
 # --- somebody to connect to -------------------------------------------------------------------
@@ -209,10 +212,8 @@ async def echo_server() -> AsyncIterator[Address]:
 
 
 def unused_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port at which nobody listens, and that the system gives to nobody who asks it."""
+    return free_address().port
 
 
 def end(pid: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -39,7 +38,7 @@ from ptipc.core.launch import launch_config
 from ptipc.core.messages import CMethod, SMethod
 from ptipc.core.session import HostSession
 from ptipc.core.socks import SocksInitiator
-from ptipc.sockets import listening_socket
+from ptipc.sockets import free_address, listening_socket
 
 T = TypeVar("T")
 DEADLINE = 30.0
@@ -153,10 +152,8 @@ async def udp_echo() -> AsyncIterator[Address]:
 
 
 def nobody_listens() -> Address:
-    """An address that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address(*probe.getsockname())
+    """An address that was free a moment ago, and that the system gives to nobody who asks it."""
+    return free_address()
 
 
 # --- a transport for datagrams --------------------------------------------------------------------
@@ -299,7 +296,7 @@ async def dispatching(
     """
     config = config or launch_config(**settings)
     host = Host(config)
-    dispatcher = Dispatcher(config, transports, host.hear, limits=limits or Limits(drain=1.0))
+    dispatcher = Dispatcher(config, transports, host.hear, limits=limits or Limits(drain=DEADLINE))
     task = asyncio.create_task(dispatcher.serve())
     try:
         ready = asyncio.create_task(host.until(lambda: host.session.done or host.session.failure))

@@ -242,7 +242,7 @@ def test_a_client_that_breaks_while_it_is_talked_to_is_forgotten(run: Run) -> No
 
 def test_a_silent_client_is_told_when_its_time_is_over(run: Run) -> None:
     async def test() -> None:
-        async with served(Greeting, 0.05) as s:
+        async with served(Greeting, 0.5) as s:
             silent, slow = await s.client(), await s.client()
             await slow.send(b"henr")
             assert await receive_all(silent) == b"goodbye\n"

@@ -183,7 +183,7 @@ async def test_the_end_of_one_direction_leaves_the_other() -> None:
 async def test_a_silent_client_delays_nobody_and_is_sent_away() -> None:
     async with (
         serving(echo) as server,
-        dispatching(HELLO, client=["hello"], limits=Limits(handshake=0.3)) as (_, host),
+        dispatching(HELLO, client=["hello"], limits=Limits(handshake=1.5)) as (_, host),
     ):
         silent = await SystemNetwork().dial(host.address())
         stream = await connect(host, server)

@@ -24,6 +24,7 @@ from ptipc.core.dialects import PT3_0
 from ptipc.core.errors import Refused
 from ptipc.core.escapes import NO_ARGS, Args
 from tests.aio.loopback import (
+    DEADLINE,
     connect,
     dispatching,
     echo,
@@ -125,7 +126,7 @@ async def test_a_dialer_that_judges_its_args_bad_is_not_kept() -> None:
 async def test_the_dialers_that_are_kept_have_a_limit() -> None:
     """The one that was not used for the longest time has to go; its streams go on."""
     transport = Holding()
-    limits = Limits(dialers=2, drain=1.0)
+    limits = Limits(dialers=2, drain=DEADLINE)
     async with (
         serving(echo) as server,
         dispatching(transport, client=["hello"], limits=limits) as (_, host),
@@ -141,7 +142,7 @@ async def test_the_dialers_that_are_kept_have_a_limit() -> None:
 @scenario
 async def test_a_dialer_is_not_closed_while_it_dials() -> None:
     transport = Holding()
-    limits = Limits(dialers=1, drain=1.0)
+    limits = Limits(dialers=1, drain=DEADLINE)
     async with serving(echo) as server:
         async with dispatching(transport, client=["hello"], limits=limits) as (_, host):
             transport.may_dial.clear()

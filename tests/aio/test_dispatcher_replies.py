@@ -88,7 +88,7 @@ async def test_pt_1_has_no_code_for_bad_args() -> None:
 @scenario
 async def test_what_a_client_does_wrong_has_a_reply_as_well(octets: str, reply: int) -> None:
     async with dispatching(
-        HELLO, client=["hello"], dialect=PT2_2, limits=Limits(handshake=0.05)
+        HELLO, client=["hello"], dialect=PT2_2, limits=Limits(handshake=2.0)
     ) as (_, host):
         stream = await SystemNetwork().dial(host.address())
         await stream.send(bytes.fromhex(octets))

@@ -155,7 +155,7 @@ def test_who_says_nothing_is_sent_away_in_time_and_harms_nobody(loop: LoopFactor
         assert await line(stream) == b"still here\n"
         await stream.aclose()
 
-    serve(work, loop, timeout=0.5)
+    serve(work, loop, timeout=1.5)
 
 
 @loops

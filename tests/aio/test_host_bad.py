@@ -92,7 +92,10 @@ def test_a_silent_one_is_given_up_in_time(loop: LoopFactory) -> None:
 
 @loops
 def test_one_that_stops_half_way_is_told_what_is_missing(loop: LoopFactory) -> None:
-    error = launch_error(program("mumbling"), loop, timeout=0.5, client=["one", "two"])
+    for seconds in (0.5, 5.0, 50.0):  # a busy machine may not even have started it by then
+        error = launch_error(program("mumbling"), loop, timeout=seconds, client=["one", "two"])
+        if error.transcript:
+            break
     assert "still waiting for two; it said 'IMPORTANT as it is' last" in str(error)
 
 

@@ -20,7 +20,7 @@ from ptipc.core.launch import LaunchError, Plan, ProcessEnded, plan
 from ptipc.core.supervision import Abandoned, Backoff, Down, Said, Up
 
 from .hosting import (
-    IMPATIENT,
+    PATIENT,
     LoopFactory,
     cancelled_at,
     echo_server,
@@ -39,7 +39,7 @@ def one(*words: str, **settings: Any) -> Plan:
     """A plan for a transport that is called one."""
     words = words or ("honest",)
     settings.setdefault("client", ["one"])
-    return plan(program(*words), stop_timeouts=IMPATIENT, **settings)
+    return plan(program(*words), stop_timeouts=PATIENT, **settings)
 
 
 async def echoes(supervisor: Supervisor, target: Address, transport: str = "one") -> bool:
@@ -75,7 +75,7 @@ echo VERSION 1
 exit 4
 """)
     script.chmod(0o755)
-    yield plan([script], client=["one"], stop_timeouts=IMPATIENT)
+    yield plan([script], client=["one"], stop_timeouts=PATIENT)
 
 
 # --- restarts -------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from ptipc.core.messages import CMethod, SMethod
 from ptipc.core.session import HostSession
 from ptipc.core.socks import SocksInitiator
 from ptipc.osdep import start_thread
-from ptipc.sockets import listening_socket
+from ptipc.sockets import free_address, listening_socket
 
 T = TypeVar("T")
 DEADLINE = 30.0
@@ -182,10 +182,8 @@ class Visitors:
 
 
 def nobody_listens() -> Address:
-    """An address that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return Address(*probe.getsockname())
+    """An address that was free a moment ago, and that the system gives to nobody who asks it."""
+    return free_address()
 
 
 # --- a transport that is watched -----------------------------------------------------------------
@@ -275,7 +273,7 @@ def dispatching(
     """
     config = config or launch_config(**settings)
     host = Host(config)
-    dispatcher = Dispatcher(config, transports, host.hear, limits=limits or Limits(drain=1.0))
+    dispatcher = Dispatcher(config, transports, host.hear, limits=limits or Limits(drain=DEADLINE))
     served = Doing(dispatcher.serve)
     try:
         host.until(lambda: host.session.done or host.session.failure)

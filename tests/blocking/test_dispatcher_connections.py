@@ -121,7 +121,7 @@ def test_the_end_of_one_direction_leaves_the_other() -> None:
 def test_a_silent_client_delays_nobody_and_is_sent_away() -> None:
     with (
         serving(echo) as server,
-        dispatching(HELLO, client=["hello"], limits=Limits(handshake=0.2)) as (_, host),
+        dispatching(HELLO, client=["hello"], limits=Limits(handshake=1.5)) as (_, host),
     ):
         silent = NETWORK.dial(host.address())
         stream = connect(host, server)

@@ -119,7 +119,7 @@ def test_a_dialer_that_judges_its_args_bad_is_not_kept() -> None:
 def test_the_dialers_that_are_kept_have_a_limit() -> None:
     """The one that was not used for the longest time has to go; its streams go on."""
     transport = Holding()
-    limits = Limits(dialers=2, drain=1.0)
+    limits = Limits(dialers=2, drain=DEADLINE)
     with (
         serving(echo) as server,
         dispatching(transport, client=["hello"], limits=limits) as (_, host),
@@ -134,7 +134,7 @@ def test_the_dialers_that_are_kept_have_a_limit() -> None:
 
 def test_a_dialer_is_not_closed_while_it_dials() -> None:
     transport = Holding()
-    limits = Limits(dialers=1, drain=1.0)
+    limits = Limits(dialers=1, drain=DEADLINE)
     with serving(echo) as server:
         with dispatching(transport, client=["hello"], limits=limits) as (_, host):
             transport.may_dial.clear()

@@ -84,7 +84,7 @@ def test_who_does_not_know_the_cookie_is_sent_away() -> None:
 
 
 def test_who_says_nothing_is_sent_away_in_time_and_harms_nobody() -> None:
-    with ExtOrPortServer(echo, timeout=0.3, half_open=10) as server:
+    with ExtOrPortServer(echo, timeout=1.5, half_open=10) as server:
         silent = [NETWORK.dial(server.address) for _ in range(15)]
         stream = come(server)
         assert line(stream) == b"obfs4 192.0.2.7:1984\n"

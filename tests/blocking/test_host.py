@@ -302,6 +302,8 @@ INTERRUPTED = """
 import os, signal, sys
 from ptipc.blocking import launch
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs us may ignore it
+
 def interrupt(event):
     if sys.argv[1] == "early":
         os.kill(os.getpid(), signal.SIGINT)

@@ -17,7 +17,7 @@ from ptipc.core.codecs import Address
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.launch import ProcessEnded
 from ptipc.core.supervision import Abandoned, Down, Said, Up
-from tests.aio.hosting import IMPATIENT, nothing_left, program
+from tests.aio.hosting import PATIENT, nothing_left, program
 from tests.blocking.loopback import echo, ping, serving
 
 HASTY = Backoff(first=0.001, cap=0.01, give_up=3, steady=1000)
@@ -26,7 +26,7 @@ HASTY = Backoff(first=0.001, cap=0.01, give_up=3, steady=1000)
 def one(*words: str, **settings: Any) -> Plan:
     """A plan for a transport that is called one."""
     settings.setdefault("client", ["one"])
-    return plan(program(*(words or ("honest",))), stop_timeouts=IMPATIENT, **settings)
+    return plan(program(*(words or ("honest",))), stop_timeouts=PATIENT, **settings)
 
 
 def echoes(supervisor: Supervisor, target: Address, transport: str = "one") -> None:
@@ -128,7 +128,7 @@ def test_one_that_fails_again_and_again_is_given_up(tmp_path: Path) -> None:
             )
         ],
         client=["one"],
-        stop_timeouts=IMPATIENT,
+        stop_timeouts=PATIENT,
     )
     heard: list[Any] = []
     with (
@@ -238,6 +238,8 @@ def test_a_client_is_meant_where_a_server_has_the_name_too(tmp_path: Path) -> No
 INTERRUPTED = """
 import os, signal, sys
 from ptipc.blocking import plan, supervise
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs us may ignore it
 
 def interrupt(event):
     os.kill(os.getpid(), signal.SIGINT)

@@ -268,7 +268,7 @@ def test_without_half_close_an_answer_still_arrives() -> None:
         assert stream.peer == server
         assert stream.local is not None
         assert stream.network is not None
-        stream.linger = 0.05
+        stream.linger = 1.0
         receiving = Doing(lambda: read_all(stream))
         stream.send(b"ping")
         stream.send_eof()
@@ -279,13 +279,13 @@ def test_without_half_close_an_answer_still_arrives() -> None:
 
 def test_without_half_close_what_nobody_took_yet_is_waited_for() -> None:
     one, other = connected()
-    stream = WholeStream(one, linger=0.01)
+    stream = WholeStream(one, linger=0.1)
     stream.send_eof()
     other.send(b"here")
     other.send(b"and here")
     received = b""
     while len(received) < 12:
-        threading.Event().wait(0.03)  # the reader is slow
+        threading.Event().wait(0.3)  # the reader is slow
         received += stream.receive(4)
     assert received == b"hereand here"
     assert stream.receive() == b""

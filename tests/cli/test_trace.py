@@ -34,6 +34,10 @@ pwd
 """Tells all that a program can know of how it was started."""
 
 
+GO_ON = "while :; do sleep 0.1; done"
+"""A shell that reads would miss a signal that comes just before it does."""
+
+
 def traced(log: Path, *command: str) -> list[str]:
     return [*PTIPC, "trace", "-o", str(log), "--", *command]
 
@@ -153,7 +157,7 @@ def test_what_is_too_much_for_the_log_is_handed_on_all_the_same(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"])
 def test_signals_are_forwarded(name: str, tmp_path: Path) -> None:
     """Each once, and the process may do with them as it likes."""
-    script = f"trap 'echo {name}; exit 9' {name}; echo ready; while :; do read -r line; done"
+    script = f"trap 'echo {name}; exit 9' {name}; echo ready; {GO_ON}"
     with running(*traced(tmp_path / "log", "/bin/sh", "-c", script)) as process:
         process.wait_for("ready")
         process.process.send_signal(getattr(signal, f"SIG{name}"))
@@ -164,10 +168,10 @@ def test_signals_are_forwarded(name: str, tmp_path: Path) -> None:
 
 def test_an_interrupt_from_the_terminal_reaches_the_process_once(tmp_path: Path) -> None:
     """It has it from the terminal already, as a member of our process group."""
-    script = """
+    script = f"""
         trap 'count=x$count; echo got $count' INT
         trap 'echo ends with $count; exit 5' TERM
-        echo ready; while :; do read -r line; done
+        echo ready; {GO_ON}
     """
     log = tmp_path / "log"
     with on_terminal(*traced(log, "/bin/sh", "-c", script)) as process:

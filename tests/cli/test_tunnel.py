@@ -206,10 +206,9 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
     """It is said, and what connects meanwhile waits."""
     with tcp_server(echo) as port, tunnel(port, tmp_path) as (far, near):
         for end in (far, near):
-            for pid in end.children():
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"hello.py" in command:
-                    os.kill(pid, signal.SIGKILL)
+            commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in end.children()}
+            (hello,) = (pid for pid, command in commands.items() if b"hello.py" in command)
+            os.kill(hello, signal.SIGKILL)
             end.wait_for(r"is down: it ended with signal SIGKILL; next try in 0\.\d s")
             end.wait_for("is up again")
         with connect(local_port(near)) as client:

@@ -43,7 +43,7 @@ def plan_of(told: dict[str, Any], handler: Any) -> Plan:
     settings: dict[str, Any] = {
         "dialect": dialect,
         "state": told["state"],
-        "stop_timeouts": (1.0, 1.0),
+        "stop_timeouts": (3.0, 2.0),
         "timeout": 5.0,
     }
     names = told["names"]

@@ -322,7 +322,7 @@ def test_a_finding_comes_with_the_command_that_shows_it(
     assert check(*words, host=host) == 1
     said = capsys.readouterr().out
     assert "FAIL  MUST host.start.version" in said
-    command = ["ptipc", "check", "host", "--name", "bar", "--env", "A=b"]
+    command = ["ptipc", "check", "host", "-v", "--name", "bar", "--env", "A=b"]
     command += ["--select", "host.start.version", "--", *host]
     assert shlex.join(command) in said
 

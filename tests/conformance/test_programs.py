@@ -72,10 +72,11 @@ def test_a_known_program_is_asked_for_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given no more than a moment; one that is not known is not started at all."""
-    monkeypatch.setattr("ptipc.conformance.programs.PATIENCE", 2.0)
+    monkeypatch.setattr("ptipc.conformance.programs.PATIENCE", 60.0)
     known = tmp_path / next(iter(VERSION_FLAGS))
     assert said(known, "import sys; print('this is', sys.argv[1], '4.5.6-rc1.')") == "4.5.6-rc1"
     assert said(known, "print('no version')") == ""
+    monkeypatch.setattr("ptipc.conformance.programs.PATIENCE", 0.5)
     assert said(known, "import time; time.sleep(600)") == ""
     assert asyncio.run(version_of(["/nonexistent/tor"])) == ""
     mark = tmp_path / "started"

@@ -67,7 +67,7 @@ async def test_polls_that_break_lose_and_double_nothing(cut_at: int) -> None:
 @scenario
 async def test_a_stream_ends_when_no_poll_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was received before can still be had."""
-    monkeypatch.setattr(polling, "FORGOTTEN", 0.05)
+    monkeypatch.setattr(polling, "FORGOTTEN", 1.0)
 
     def trouble(stream: WatchedStream) -> None:
         if broken.is_set():
@@ -95,7 +95,7 @@ async def test_a_stream_ends_when_no_poll_gets_through(monkeypatch: pytest.Monke
 
 @scenario
 async def test_a_server_forgets_who_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "FORGOTTEN", 0.05)
+    monkeypatch.setattr(polling, "FORGOTTEN", 1.0)
     listening = await listen()
     await poll(listening.address, 1, b"and then?")
     far = await listening.accept()

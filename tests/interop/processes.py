@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from pathlib import Path
+
+from ptipc.sockets import free_address
 
 
 def is_running(pid: int) -> bool:
@@ -18,9 +19,7 @@ def is_running(pid: int) -> bool:
 
 def free_port() -> int:
     """A port that was free a moment ago, for programs that do not take 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_address().port
 
 
 def wait_for_end(pid: int, seconds: float = 10.0) -> None:
