@@ -35,18 +35,6 @@ def test_the_transport_of_the_readme_carries_data(
     assert status == 0
 
 
-@pytest.mark.parametrize("role", ["client", "server"])
-def test_the_transport_of_the_readme_keeps_the_rules_of_relaying(
-    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An echo through it looks as if it changed nothing: it undoes what it does by doing it."""
-    program = tmp_path / "rot13.py"
-    program.write_text(example("rot13.py"))
-    words = ("check", role, "rot13", "--select", f"{role}.relay.payload")
-    assert main([*words, "--", sys.executable, str(program)]) == 0
-    assert "1 checked: 1 passed" in capsys.readouterr().out
-
-
 @pytest.mark.program("obfs4proxy")
 def test_the_host_of_the_readme_talks_through_obfs4(capsys: pytest.CaptureFixture[str]) -> None:
     """What the page calls a host says hello to a server, whose bridge line is put in its place."""

@@ -152,12 +152,18 @@ def test_one_that_is_dropped_is_ended_and_warned_about(loop: LoopFactory) -> Non
         run(main(), loop)
 
 
+CHATTERING = [
+    *("/bin/sh", "-c"),
+    "echo VERSION 1; echo CMETHOD one socks5 127.0.0.1:9; echo CMETHODS DONE; yes",
+]
+
+
 @loops
 def test_one_that_is_dropped_while_it_talks_may_be_read_to_its_end(loop: LoopFactory) -> None:
     """Nobody closes what a thread reads from but that thread, which fails otherwise."""
 
     async def main() -> None:
-        process = [TransportProcess(plan(program("flood"), client=["one"]))]
+        process = [TransportProcess(plan(CHATTERING, client=["one"]))]
         await process[0].start()
         with pytest.warns(ResourceWarning, match="was not stopped"):
             drop(process)

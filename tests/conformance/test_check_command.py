@@ -17,6 +17,7 @@ import pytest
 import ptipc
 from ptipc.cli.main import main
 from ptipc.conformance import expectations
+from tests.test_readme import example
 
 HERE = Path(__file__).parent
 PACKAGE = Path(ptipc.__file__).parent
@@ -55,6 +56,19 @@ QUICK = ("--timeout", "3")
 
 
 # --- our own example ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_a_transport_that_undoes_what_it_does_by_doing_it_again_is_no_plain_one(
+    role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An echo through it looks as if it changed nothing; it is the one on the front page."""
+    program = tmp_path / "rot13.py"
+    program.write_text(example("rot13.py"))
+    words = ("check", role, "rot13", "--select", f"{role}.relay.payload")
+    assert main([*words, "--", sys.executable, str(program)]) == 0
+    assert "1 checked: 1 passed" in capsys.readouterr().out
 
 
 @pytest.mark.slow
