@@ -43,6 +43,7 @@ FLOORS = {
     "pipes": 1,
     "sockets": 1,
     "children": 2,
+    "dialers": 2,
     "logs": 2,
     "launching": 3,
     "voice": 2,

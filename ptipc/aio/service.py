@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -29,8 +29,9 @@ from ptipc.core.codecs import Address
 from ptipc.core.config import Config
 from ptipc.core.errors import LocalProtocolError
 from ptipc.core.escapes import NO_ARGS, Args
+from ptipc.dialers import Dialers
 
-__all__ = ["AcceptLoop", "Connections", "Dialers", "Limits", "Port", "Service"]
+__all__ = ["AcceptLoop", "Connections", "Limits", "Port", "Service"]
 
 
 LAST_WORDS = 1.0
@@ -140,52 +141,6 @@ class Connections:
     def _notice(self) -> None:
         if not len(self):
             self._none_left.set()
-
-
-@define
-class _Kept:
-    dialer: object
-    dialling: int = 0
-
-
-@define(eq=False)
-class Dialers:
-    """The dialers of a transport, one for the same args, so that connections can share by it.
-
-    Those by which nobody is dialling are kept for the next ones, up to a limit; of more, the least
-    recently used are discarded.
-    """
-
-    _make: Callable[[Args], object]
-    _discard: Callable[[object], object]
-    _limit: int
-    _kept: dict[Args, _Kept] = field(factory=dict, init=False, repr=False)
-    """The least recently used come first."""
-
-    @contextlib.contextmanager
-    def lent(self, args: Args) -> Iterator[Any]:
-        """Have a dialer, which is not discarded meanwhile.  Raises whatever its making does."""
-        kept = self._kept.pop(args, None) or _Kept(self._make(args))
-        self._kept[args] = kept
-        kept.dialling += 1
-        try:
-            yield kept.dialer
-        finally:
-            kept.dialling -= 1
-            for dialer in self._take_surplus():
-                self._discard(dialer)
-
-    def take_all(self) -> list[object]:
-        """Forget all of them, and return them."""
-        kept = [each.dialer for each in self._kept.values()]
-        self._kept.clear()
-        return kept
-
-    def _take_surplus(self) -> list[object]:
-        if len(self._kept) <= self._limit:
-            return []
-        idle = [args for args, kept in self._kept.items() if not kept.dialling]
-        return [self._kept.pop(args).dialer for args in idle[: len(self._kept) - self._limit]]
 
 
 @frozen(kw_only=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from attrs import define, field, frozen
 
+from ptipc.aio.accepting import HALF_OPEN
 from ptipc.aio.network import DatagramDialer, Dialer, Network, StreamListener
 from ptipc.aio.streams import CHUNK, Stream
 from ptipc.core.codecs import Address
@@ -58,8 +59,6 @@ T = TypeVar("T")
 
 HANDSHAKE_TIMEOUT = 30.0
 """How many seconds a transport's own handshake may take."""
-HALF_OPEN = 4096
-"""How many clients' handshakes may be under way at a time, unless the transport says otherwise."""
 LINGER = 5.0
 """How many seconds without an octet the other direction may last where there is no half-close."""
 
