@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,13 +38,18 @@ asyncio.run(main())
 @contextmanager
 def host(how: str, *command: str) -> Iterator[tuple[subprocess.Popen[str], int, int]]:
     """A host in a process of its own, with the number of its transport process, and of its fork."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOST, how, *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    # Who is killed cannot take its state directory away.
+    with (
+        tempfile.TemporaryDirectory() as place,
+        subprocess.Popen(
+            [sys.executable, "-c", HOST, how, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": place},
+        ) as process,
+    ):
         assert process.stdout is not None
         pid, forked = map(int, process.stdout.readline().split())
         try:

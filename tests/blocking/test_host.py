@@ -345,12 +345,14 @@ with launch(sys.argv[1:], client=["one"]) as process:
 
 
 @pytest.mark.parametrize("words", [("deaf",), ("deaf", "child"), ("honest",)])
-def test_nothing_outlives_a_host_that_was_killed(words: tuple[str, ...]) -> None:
+def test_nothing_outlives_a_host_that_was_killed(words: tuple[str, ...], tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOST, *program(*words)],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Who is killed cannot take its state directory away.
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as host:
         assert host.stdout is not None
         pid = int(host.stdout.readline())
