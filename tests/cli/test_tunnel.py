@@ -365,6 +365,7 @@ def test_what_a_process_warns_of_is_passed_on() -> None:
     with ptipc(*words, "--", sys.executable, "-c", TALKING) as near:
         near.wait_for(r"^\d\d:\d\d:\d\d \S+ says: this is for somebody$")
         near.wait_for(r"does not keep to the rules: CMethodsDone in the phase 'ready'")
+        local_port(near)  # to be interrupted before that is no good end
         near.interrupt()
         assert near.end() == 0
         assert "nobody" not in near.said
